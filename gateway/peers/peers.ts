@@ -1,0 +1,329 @@
+/**
+ * The remote gateways: which port each is reached at, how large a packet the path takes, whether it is there.
+ *
+ *     first packet from a stranger, or a mapping to a new context ──► unproved ──probe answered──► verified
+ *     verified, and datagrams come from another port ──► candidate port ──probe answered from it──► current port
+ *
+ * One forged datagram can make us send one small probe a second, and nothing else: the current port changes only when the echo with our
+ * random bytes comes back from the new address and port (decisions.md 6). Two candidates are kept for a peer. Towards a stranger that has not proved its
+ * port, the encap worker keeps to three times the bytes received.
+ *
+ * Only this file writes the main thread's columns of PeerTable. Runs on the main thread; `tick` is called four times a second.
+ */
+import { randomBytes } from 'node:crypto'
+import { PeerFlag, type PeerTable } from '../plane/peerTable.ts'
+
+const PROBE_EVERY_S = 1
+const KEEPALIVE_EVERY_S = 25
+const CANDIDATES = 2
+const CANDIDATE_TRIES = 4
+const UNVERIFIED_TRIES = 8
+/** A lowered path MTU is tried again at its first value after this time (RFC 8201 section 4: not sooner than 5 minutes). */
+const MTU_HOLD_S = 600
+const MTU_FLOOR = { 4: 552, 6: 1280 } as const
+/** A number is given to another peer only after workers cannot hold it any more. */
+const REUSE_AFTER_S = 5
+const NO_PEER = -1
+
+export type AddressWords = readonly [number, number, number, number]
+
+export interface PeersPorts {
+  table: PeerTable
+  /** Seconds, monotonic. */
+  now(): number
+  /** Milliseconds, monotonic, with fractions. */
+  nowMs(): number
+  /** Sends one echo request with these 16 bytes; false when the kernel refused it. */
+  sendProbe(to: AddressWords, port: number, nonce: Uint8Array): boolean
+  /** MTU of the interface (and route) towards this address. */
+  routeMtu(to: AddressWords): number
+  onEvent(event: PeerEvent): void
+}
+
+export type PeerEvent =
+  | { what: 'reachable'; peer: AddressWords; port: number; rttMs: number }
+  | { what: 'port-changed'; peer: AddressWords; from: number; to: number }
+  | { what: 'unreachable'; peer: AddressWords; port: number }
+  | { what: 'mtu-lowered'; peer: AddressWords; from: number; to: number }
+
+export interface PeersSettings {
+  defaultPort: number
+  /** gateway-ifc-mtu; absent: of the route */
+  wireMtu: number | undefined
+  configured: readonly { address: AddressWords; port: number }[]
+}
+
+interface Probe {
+  port: number
+  nonce: Uint8Array
+  sentMs: number
+  tries: number
+}
+
+interface Peer {
+  number: number
+  address: AddressWords
+  /** mappings that name this peer */
+  uses: number
+  /** probes on the way: of the current port and of candidates */
+  probes: Probe[]
+  nextProbe: number
+  keepalive: boolean
+  rttMs: number | undefined
+  unanswered: number
+  baseMtu: number
+  mtuSince: number
+}
+
+export interface PeerStatus {
+  address: AddressWords
+  port: number
+  verified: boolean
+  configured: boolean
+  mappings: number
+  mtu: number
+  rttMs: number | undefined
+  /** seconds since the last datagram; undefined: never */
+  lastSeenAgo: number | undefined
+  bytesIn: number
+  bytesOut: number
+  packetsIn: number
+  packetsOut: number
+}
+
+export class Peers {
+  readonly #ports: PeersPorts
+  readonly #settings: PeersSettings
+  readonly #byNumber: (Peer | undefined)[]
+  readonly #free: { number: number; since: number }[] = []
+  #evicted = 0
+
+  constructor(ports: PeersPorts, settings: PeersSettings) {
+    this.#ports = ports
+    this.#settings = settings
+    this.#byNumber = new Array(ports.table.capacity)
+    for (let number = 0; number < ports.table.capacity; number++) this.#free.push({ number, since: -REUSE_AFTER_S })
+    for (const { address, port } of settings.configured) {
+      const peer = this.#add(address, port, PeerFlag.configured)
+      if (peer) peer.keepalive = true
+    }
+  }
+
+  /** A mapping to this context address begins: the number of its peer, or -1 when no more can be tracked. */
+  require(a0: number, a1: number, a2: number, a3: number): number {
+    const number = this.#ports.table.find(a0, a1, a2, a3)
+    const peer = number >= 0 ? this.#byNumber[number] : this.#add([a0, a1, a2, a3], this.#settings.defaultPort, PeerFlag.outbound)
+    if (!peer) return NO_PEER
+    peer.uses++
+    return peer.number
+  }
+
+  /** One mapping less. */
+  release(number: number): void {
+    const peer = this.#byNumber[number]
+    if (peer && peer.uses > 0) peer.uses--
+  }
+
+  /** The first valid datagram of a stranger: remembered with its port, and asked to prove it. */
+  arrived(address: AddressWords, port: number): void {
+    const number = this.#ports.table.find(...address)
+    if (number >= 0) return this.candidate(number, port)
+    const peer = this.#add(address, port, 0)
+    if (peer) this.#probe(peer, port)
+  }
+
+  /** The decap worker saw a source port that is not the current one. */
+  candidate(number: number, port: number): void {
+    const peer = this.#byNumber[number]
+    if (!peer || port === 0 || peer.probes.some(p => p.port === port)) return
+    const current = this.#ports.table.port[number]!
+    if (port === current) return
+    if (peer.probes.filter(p => p.port !== current).length >= CANDIDATES) return
+    if (this.#ports.now() >= peer.nextProbe) this.#probe(peer, port)
+  }
+
+  /** An echo reply from reference 1 with one of our identifiers. */
+  answered(address: AddressWords, port: number, nonce: Uint8Array): void {
+    const { table } = this.#ports
+    const peer = this.#byNumber[table.find(...address)]
+    const probe = peer?.probes.find(p => p.port === port && equal(p.nonce, nonce))
+    if (!peer || !probe) return
+    const current = table.port[peer.number]!
+    const wasVerified = (table.flags[peer.number]! & PeerFlag.verified) !== 0
+    peer.rttMs = this.#ports.nowMs() - probe.sentMs
+    peer.unanswered = 0
+    peer.probes = peer.probes.filter(p => p !== probe && p.port !== current)
+    Atomics.store(table.port, peer.number, port)
+    Atomics.or(table.flags, peer.number, PeerFlag.verified)
+    if (port !== current) this.#ports.onEvent({ what: 'port-changed', peer: address, from: current, to: port })
+    else if (!wasVerified) this.#ports.onEvent({ what: 'reachable', peer: address, port, rttMs: peer.rttMs })
+  }
+
+  /**
+   * The path takes less than we thought (EMSGSIZE, or an ICMP error that quotes our own datagram). Only ever lowers,
+   * never below what every path must take (hostile-input.md section 3, forged packet too big).
+   */
+  mtuReported(address: AddressWords, mtu: number): void {
+    const { table } = this.#ports
+    const peer = this.#byNumber[table.find(...address)]
+    if (!peer) return
+    const floor = MTU_FLOOR[familyOf(address)]
+    const lowered = Math.max(mtu, floor)
+    const before = table.mtu[peer.number]!
+    if (mtu < 68 || lowered >= before) return
+    Atomics.store(table.mtu, peer.number, lowered)
+    peer.mtuSince = this.#ports.now()
+    this.#ports.onEvent({ what: 'mtu-lowered', peer: address, from: before, to: lowered })
+  }
+
+  /** Interfaces or routes changed: ask for the MTU of every path again. */
+  routesChanged(): void {
+    for (const peer of this.#byNumber) {
+      if (!peer) continue
+      const mtu = this.#baseMtu(peer.address)
+      if (mtu === peer.baseMtu) continue
+      peer.baseMtu = mtu
+      Atomics.store(this.#ports.table.mtu, peer.number, mtu)
+    }
+  }
+
+  /** Four times a second. */
+  tick(): void {
+    const now = this.#ports.now()
+    for (const peer of this.#byNumber) {
+      if (!peer) continue
+      this.#ageMtu(peer, now)
+      if (now >= peer.nextProbe) this.#nextProbe(peer)
+    }
+  }
+
+  status(): PeerStatus[] {
+    const { table } = this.#ports
+    const rows: PeerStatus[] = []
+    for (const peer of this.#byNumber) {
+      if (!peer) continue
+      const n = peer.number
+      const seen = table.lastSeen[n]!
+      rows.push({
+        address: peer.address,
+        port: table.port[n]!,
+        verified: (table.flags[n]! & PeerFlag.verified) !== 0,
+        configured: (table.flags[n]! & PeerFlag.configured) !== 0,
+        mappings: peer.uses,
+        mtu: table.mtu[n]!,
+        rttMs: peer.rttMs,
+        lastSeenAgo: seen === 0 ? undefined : Math.max(0, this.#ports.now() - seen),
+        bytesIn: table.bytesIn[n]!,
+        bytesOut: table.bytesOut[n]!,
+        packetsIn: table.packetsIn[n]!,
+        packetsOut: table.packetsOut[n]!,
+      })
+    }
+    return rows
+  }
+
+  /** Peers forgotten because there was no room for a new one. */
+  get evicted(): number {
+    return this.#evicted
+  }
+
+  #add(address: AddressWords, port: number, flags: number): Peer | undefined {
+    const { table, now } = this.#ports
+    if (table.find(...address) >= 0) return this.#byNumber[table.find(...address)]
+    const number = this.#takeNumber()
+    if (number === NO_PEER) return undefined
+    const baseMtu = this.#baseMtu(address)
+    for (const column of [table.bytesIn, table.packetsIn, table.bytesOut, table.packetsOut]) column[number] = 0
+    for (const column of [table.lastSeen, table.candidatePort, table.candidateSeen]) column[number] = 0
+    table.port[number] = port
+    table.mtu[number] = baseMtu
+    Atomics.store(table.flags, number, PeerFlag.used | flags)
+    const peer: Peer = {
+      number,
+      address,
+      uses: 0,
+      probes: [],
+      nextProbe: now(),
+      keepalive: false,
+      rttMs: undefined,
+      unanswered: 0,
+      baseMtu,
+      mtuSince: 0,
+    }
+    this.#byNumber[number] = peer
+    table.insert(number, ...address)
+    return peer
+  }
+
+  #takeNumber(): number {
+    const now = this.#ports.now()
+    const first = this.#free[0]
+    if (first && now - first.since >= REUSE_AFTER_S) return this.#free.shift()!.number
+    this.#evictOne(now)
+    return NO_PEER
+  }
+
+  // the peer that nothing is mapped to and that was silent for longest; its number is free a little later
+  #evictOne(now: number): void {
+    const { table } = this.#ports
+    let oldest: Peer | undefined
+    for (const peer of this.#byNumber) {
+      if (!peer || peer.uses > 0 || (table.flags[peer.number]! & PeerFlag.configured) !== 0) continue
+      if (!oldest || table.lastSeen[peer.number]! < table.lastSeen[oldest.number]!) oldest = peer
+    }
+    if (!oldest) return
+    table.remove(oldest.number)
+    Atomics.store(table.flags, oldest.number, 0)
+    this.#byNumber[oldest.number] = undefined
+    this.#free.push({ number: oldest.number, since: now })
+    this.#evicted++
+  }
+
+  #baseMtu(address: AddressWords): number {
+    return this.#settings.wireMtu ?? this.#ports.routeMtu(address)
+  }
+
+  #ageMtu(peer: Peer, now: number): void {
+    const { table } = this.#ports
+    if (table.mtu[peer.number]! < peer.baseMtu && now - peer.mtuSince >= MTU_HOLD_S) {
+      Atomics.store(table.mtu, peer.number, peer.baseMtu)
+    }
+  }
+
+  // candidates first, then a port not proved yet, then the keepalive of configured peers
+  #nextProbe(peer: Peer): void {
+    const { table, now } = this.#ports
+    const current = table.port[peer.number]!
+    const verified = (table.flags[peer.number]! & PeerFlag.verified) !== 0
+    peer.probes = peer.probes.filter(p => p.tries < (p.port === current ? UNVERIFIED_TRIES : CANDIDATE_TRIES))
+    const candidate = peer.probes.find(p => p.port !== current)
+    if (candidate) return this.#probe(peer, candidate.port)
+    const seen = table.lastSeen[peer.number]! !== 0
+    if (!verified && seen && peer.unanswered < UNVERIFIED_TRIES) return this.#probe(peer, current)
+    if (!peer.keepalive) return
+    if (peer.unanswered === 3) this.#ports.onEvent({ what: 'unreachable', peer: peer.address, port: current })
+    this.#probe(peer, current)
+    if (verified || peer.unanswered > 3) peer.nextProbe = now() + KEEPALIVE_EVERY_S
+  }
+
+  #probe(peer: Peer, port: number): void {
+    let probe = peer.probes.find(p => p.port === port)
+    if (!probe) {
+      probe = { port, nonce: new Uint8Array(randomBytes(16)), sentMs: 0, tries: 0 }
+      peer.probes.push(probe)
+    }
+    probe.sentMs = this.#ports.nowMs()
+    probe.tries++
+    if (port === this.#ports.table.port[peer.number]) peer.unanswered++
+    peer.nextProbe = this.#ports.now() + PROBE_EVERY_S
+    this.#ports.sendProbe(peer.address, port, probe.nonce)
+  }
+}
+
+function familyOf(address: AddressWords): 4 | 6 {
+  return address[0] === 0 && address[1] === 0 && address[2] === 0xffff ? 4 : 6
+}
+
+function equal(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i])
+}

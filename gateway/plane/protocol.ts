@@ -1,0 +1,69 @@
+/**
+ * What the main thread and the packet workers say to each other.
+ *
+ *   main ──workerData──► worker        everything it needs, once (WorkerSetup)
+ *   worker ──miss ring──► main         packets that need a mapping; what was seen of peers      (MissKind)
+ *   main ──return ring──► worker       the same packets, after the mapping was made
+ *   main ──control words──► worker     stop, new settings; the eventfd wakes the worker
+ *   worker ──message──► main           'ready', 'ring' (drain the miss ring), 'offload-off'; never one for each packet
+ */
+import type { ForwardSettings } from '../forward/environment.ts'
+
+export type WorkerRole = 'encap' | 'decap'
+
+/** Int32 words that each message of a ring carries. */
+export const RING_WORDS = 16
+
+export const MissKind = {
+  /** [0..3] native address · [8] gsoType · [9] gsoSize · [10] needsChecksum; the packet as the TUN device gave it */
+  native: 1,
+  /** [0..3] context · [4..7] reference · [8] family · [9] source port · [10] tos · [11..14] source address; the datagram */
+  remote: 2,
+  /** [0] peer number · [1] port; no packet */
+  candidate: 3,
+  /** [9] source port · [11..14] source address; packet = the 16 bytes of the nonce */
+  probeAnswer: 4,
+  /** [0..3] peer address; the kernel said EMSGSIZE for a message of [4] bytes (UDP payload) */
+  tooBig: 5,
+} as const
+
+/** Control words of one worker. */
+export const Control = { stop: 0, settings: 1, probeId: 2 } as const
+export const CONTROL_WORDS = 16
+
+export interface Offloads {
+  /** TUN: vnet header with checksum and TCP segmentation offload (super-packets both ways) */
+  tunTso4: boolean
+  tunTso6: boolean
+  /** the same for UDP (Linux 6.2) */
+  tunUso4: boolean
+  tunUso6: boolean
+  /** UDP_SEGMENT on sending, UDP_GRO on receiving */
+  udpSegment: boolean
+  udpGro: boolean
+}
+
+export interface TunnelSocket {
+  family: 4 | 6
+  fd: number
+}
+
+export interface WorkerSetup {
+  role: WorkerRole
+  tunFd: number
+  sockets: TunnelSocket[]
+  wakeFd: number
+  settings: ForwardSettings
+  offloads: Offloads
+  mappings: SharedArrayBuffer[]
+  peers: { buffer: SharedArrayBuffer; capacity: number }
+  missRing: SharedArrayBuffer
+  returnRing: SharedArrayBuffer
+  stats: SharedArrayBuffer
+  control: SharedArrayBuffer
+}
+
+export type WorkerMessage =
+  | { what: 'ready' }
+  | { what: 'ring' }
+  | { what: 'offload-off'; offload: keyof Offloads; errno: number }
