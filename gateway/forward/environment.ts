@@ -44,6 +44,8 @@ export interface Environment {
   readonly bytes: Uint8Array
   /** Over the same bytes. */
   readonly view: DataView
+  /** Over the same bytes. */
+  readonly words: Int32Array
   readonly settings: ForwardSettings
   readonly tables: Tables
   readonly output: Output

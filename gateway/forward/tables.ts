@@ -47,6 +47,8 @@ export interface Tables {
     r3: number,
     family: number,
   ): boolean
+  /** The packet to the encoded address found last is a true answer: no RST, no ICMP error (decisions.md 7). */
+  noteAnswer(): void
   /** A local router said that packets to this native address may have `mtu` bytes at most. */
   noteHostMtu(a0: number, a1: number, a2: number, a3: number, mtu: number): void
 }
