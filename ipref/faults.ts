@@ -16,7 +16,7 @@ export const faultDescriptions = {
   reference_zero: '0 is no reference',
   // local packet
   vnet_header_invalid: 'offload header of the TUN device that does not fit its packet',
-  ip_header_invalid: 'IP header too short, or of an unknown version',
+  ip_header_invalid: 'IP header too short, of an unknown version, or with a wrong checksum',
   ip_length_mismatch: 'length field says more than there is, or nothing',
   ip_version_unserved: 'no encoding network of this IP version',
   source_route: 'source route with hops left',

@@ -45,7 +45,7 @@ import { type Environment, type PrefixWords, Verdict } from './environment.ts'
 import { HostAnswer } from './hostAnswer.ts'
 import { LocalPacket } from './localPacket.ts'
 import { clampMss } from './mss.ts'
-import { fragmentRoom, hostMtuOf, ipHeaderLength, tunnelRoom } from './mtu.ts'
+import { fragmentRoom, hostMtuOf, ipHeaderLength, nextFragment, tcpChecksumAt, tunnelRoom } from './mtu.ts'
 import { Direction, HEAD_SLOT, MOST_PER_CALL, PEER_SELF } from './output.ts'
 import { QuoteToTunnel } from './quoteToTunnel.ts'
 import { MAPPED } from './tables.ts'
@@ -159,7 +159,10 @@ export class Encap {
   #checkLayer4(local: LocalPacket): number {
     const { protocol } = local
     this.#icmpKind = NOT_CARRIED
-    if (protocol === IPPROTO_TCP) return local.fragmentOffset === 0 && local.l4Length < tcp.checksum + 2 ? Fault.l4_truncated : Fault.none
+    if (protocol === IPPROTO_TCP) {
+      const at = tcpChecksumAt(local.fragmentOffset, local.l4Length, local.moreFragments)
+      return at === -2 ? Fault.l4_truncated : Fault.none
+    }
     if (protocol === IPPROTO_UDP) return local.fragmentOffset === 0 && local.l4Length < UDP_HEADER ? Fault.l4_truncated : Fault.none
     if (protocol === (local.family === 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6)) return this.#checkIcmp(local)
     if (protocol === IPPROTO_ICMP || protocol === IPPROTO_ICMPV6) return Fault.icmp_other_version
@@ -314,8 +317,8 @@ export class Encap {
     writer.hasFragmentInfo = true
     const step = fragmentRoom(room, writer.measure())
     const total = prefix + bodyLength
-    for (let done = 0; done < total; done += step) {
-      const length = Math.min(step, total - done)
+    for (let done = 0, length = 0; done < total; done += length) {
+      length = nextFragment(total - done, step)
       writer.fragmentOffset = start + done
       writer.moreFragments = done + length < total || lastHasMore
       if (done > 0) {
@@ -336,14 +339,17 @@ export class Encap {
   // ---- layer 4 of one packet, in place
 
   #adaptLayer4(local: LocalPacket, needsChecksum: boolean, l4Room: number): number {
-    if (local.fragmentOffset !== 0) return Fault.none
     const { protocol, l4 } = local
     if (protocol === IPPROTO_TCP) {
-      if (needsChecksum) this.#computeChecksum(local, l4 + tcp.checksum, 0)
-      else this.#removeAddresses(local, l4 + tcp.checksum, 0)
-      this.#clamp(local, l4Room)
+      const at = tcpChecksumAt(local.fragmentOffset, local.l4Length, local.moreFragments)
+      if (at < 0) return Fault.none
+      // 0 is a checksum like any other, but deployed gateways would not adapt it: its other form is the same number
+      if (needsChecksum) this.#computeChecksum(local, l4 + at, 0xffff)
+      else this.#removeAddresses(local, l4 + at, 0xffff)
+      if (local.fragmentOffset === 0) this.#clamp(local, l4Room)
       return Fault.none
     }
+    if (local.fragmentOffset !== 0) return Fault.none
     if (protocol === IPPROTO_UDP) {
       if (needsChecksum) this.#computeChecksum(local, l4 + udp.checksum, 0xffff)
       else if (this.#env.view.getUint16(l4 + udp.checksum) !== 0) this.#removeAddresses(local, l4 + udp.checksum, 0xffff)
@@ -541,7 +547,7 @@ export class Encap {
       const head = output.head[slot]! + output.headLength[slot]! - l4Header
       view.setUint32(head + tcp.sequence, pieceSequence)
       view.setUint8(head + tcp.flags, pieceFlags)
-      view.setUint16(head + tcp.checksum, negate(fold(sum)), true)
+      view.setUint16(head + tcp.checksum, negate(fold(sum)) || 0xffff, true)
       at += length
     }
   }

@@ -29,6 +29,8 @@ export interface ForwardSettings {
   /** The gateway's own reference, 4 words. */
   gatewayReference: Int32Array
   decrementTtl: boolean
+  /** Identifier of the echo requests by which we probe peers: replies with it are ours, not a host's. -1: none. */
+  probeId: number
   /** decisions.md 1: false lets only ICMP echo and ICMP errors through to the gateway's own reference. */
   gatewayOpen: boolean
   /** What may be a source on the local side; empty: all but encoding networks, link-local and multicast. */
@@ -81,5 +83,7 @@ export const Verdict = {
   missNative: 4,
   /** needs an encoded address for its remote source: Decap.miss… tell which */
   missRemote: 5,
+  /** a reply to one of our probes: Decap.probeAt is where its 16 bytes are */
+  probeAnswer: 6,
 } as const
 export type Verdict = (typeof Verdict)[keyof typeof Verdict]

@@ -4,6 +4,7 @@
  * IPv4 options and IPv6 hop-by-hop, routing (no segments left) and destination options headers are skipped, as RFC 7915 sections 4.1 and 5.1 do.
  * An instance is reused for every packet; `parse` writes every field.
  */
+import { fold } from '../../ipref/checksum.ts'
 import { Fault } from '../../ipref/faults.ts'
 import {
   IP4_DF,
@@ -89,6 +90,7 @@ export class LocalPacket {
     if (headerLength < IPV4_HEADER || headerLength > length) return Fault.ip_header_invalid
     const total = view.getUint16(packet + ip4.length)
     if (total < headerLength || (total > length && !quoted)) return Fault.ip_length_mismatch
+    if (!quoted && this.#sumHeader(packet, headerLength) !== 0xffff) return Fault.ip_header_invalid
     const fragment = view.getUint16(packet + ip4.fragment)
     this.family = 4
     this.tos = view.getUint8(packet + ip4.tos)
@@ -116,6 +118,12 @@ export class LocalPacket {
       return Fault.source_route
     }
     return this.#checkFragment()
+  }
+
+  #sumHeader(at: number, length: number): number {
+    let sum = 0
+    for (let i = 0; i < length; i += 2) sum += this.#view.getUint16(at + i)
+    return fold(sum)
   }
 
   // an option whose length makes no sense ends the list: none of them is carried anyway
@@ -182,7 +190,7 @@ export class LocalPacket {
       if (this.hasFragmentInfo) return Fault.protocol_not_carried
       if (this.#at + 8 > end) return Fault.ip_header_invalid
       if (next === NEXT_FRAGMENT) {
-        this.#takeFragmentHeader()
+        if (!this.#takeFragmentHeader()) return Fault.fragment_invalid
         continue
       }
       if (next === NEXT_ROUTING && view.getUint8(this.#at + 3) !== 0) return Fault.source_route
@@ -193,16 +201,18 @@ export class LocalPacket {
     }
   }
 
-  #takeFragmentHeader(): void {
+  // no IPv6 router cuts, so DF stays set; reserved bits must be zero
+  #takeFragmentHeader(): boolean {
     const view = this.#view
     const offset = view.getUint16(this.#at + 2)
-    this.dontFragment = false
+    if (view.getUint8(this.#at + 1) !== 0 || (offset & 6) !== 0) return false
     this.hasFragmentInfo = true
     this.fragmentOffset = offset & 0xfff8
     this.moreFragments = (offset & 1) !== 0
     this.identification = view.getUint32(this.#at + 4)
     this.#next = view.getUint8(this.#at)
     this.#at += IPV6_FRAGMENT_HEADER
+    return true
   }
 
   #checkFragment(): number {

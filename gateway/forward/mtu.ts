@@ -5,7 +5,7 @@
  *   TUN MTU      of our interface:               local IP header + layer 4
  *   host MTU     of the path to one of our hosts
  */
-import { IPV4_HEADER, IPV6_FRAGMENT_HEADER, IPV6_HEADER, UDP_HEADER } from '../../ipref/ip.ts'
+import { IPV4_HEADER, IPV6_FRAGMENT_HEADER, IPV6_HEADER, tcp, UDP_HEADER } from '../../ipref/ip.ts'
 import { FRAGMENT_INFO, headerLength, LARGEST_HEADER, SMALLEST_HEADER } from '../../ipref/tunnelHeader.ts'
 
 export const IPV6_MINIMUM_MTU = 1280
@@ -33,8 +33,9 @@ export function hostMtuOf(room: number, header: number, family: number): number 
 /** "Fragmentation needed" from the local side, as the other network is told. undefined: no path has such an MTU. */
 export function mtuTowardsTunnel(mtu: number, family: number): number | undefined {
   if (family === 4) return mtu >= IPV4_MINIMUM_MTU && mtu <= 65535 ? mtu : undefined
+  if (mtu > 65535) return undefined
   const told = mtu + SMALLEST_HEADER - (IPV6_HEADER + IPV6_FRAGMENT_HEADER)
-  return told >= 1 && told <= 65535 ? told : undefined
+  return told >= 1 ? told : undefined
 }
 
 /** "Fragmentation needed" from the tunnel, as the local host is told: never too much, to IPv6 never less than 1280. */
@@ -63,3 +64,20 @@ export function fragmentRoom(room: number, header: number): number {
   return (room - header - FRAGMENT_INFO) & ~7
 }
 
+
+/**
+ * Length of the next fragment when `left` bytes are left and `room` (a multiple of 8) fit each: the last two are made about equal, so that
+ * a path that is a little narrower does not cut one of them again.
+ */
+export function nextFragment(left: number, room: number): number {
+  if (left <= room) return left
+  return left <= 2 * room ? (((left + 1) >> 1) + 7) & ~7 : room
+}
+
+/** Where a TCP fragment at `offset` of `length` bytes has the checksum; -1: not in it; -2: it is cut in the middle, or missing for good. */
+export function tcpChecksumAt(offset: number, length: number, moreFollow: boolean): number {
+  const at = tcp.checksum - offset
+  if (at < 0) return -1
+  if (length >= at + 2) return at
+  return moreFollow && length < at ? -1 : -2
+}

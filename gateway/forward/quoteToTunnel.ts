@@ -18,10 +18,10 @@ import {
   icmp6ToIpref,
   NOT_CARRIED,
 } from '../../ipref/icmp.ts'
-import { ICMP_HEADER, icmp, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP, isOpaqueProtocol, tcp, udp } from '../../ipref/ip.ts'
+import { ICMP_HEADER, icmp, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP, isOpaqueProtocol, udp } from '../../ipref/ip.ts'
 import type { Environment } from './environment.ts'
 import { LocalPacket } from './localPacket.ts'
-import { MOST_QUOTED, mtuTowardsTunnel } from './mtu.ts'
+import { MOST_QUOTED, mtuTowardsTunnel, tcpChecksumAt } from './mtu.ts'
 import { TunnelWriter } from './tunnelWriter.ts'
 
 /** ICMP headers in one packet. */
@@ -63,7 +63,7 @@ export class QuoteToTunnel {
     view.setUint32(to + 4, 0)
     let mtu = 0
     if (kind === FRAGMENTATION_NEEDED) {
-      mtu = family === 4 ? view.getUint16(at + icmp.mtu) : Math.min(view.getUint32(at + icmp.mtu6), 65535)
+      mtu = family === 4 ? view.getUint16(at + icmp.mtu) : view.getUint32(at + icmp.mtu6)
       const told = mtuTowardsTunnel(mtu, family)
       if (told === undefined) return this.#refuse(Fault.icmp_mtu_range)
       view.setUint16(to + icmp.mtu, told)
@@ -85,7 +85,7 @@ export class QuoteToTunnel {
     const packet = this.#packets[depth - 1]!
     const writer = this.#writers[depth - 1]!
     if (packet.parseQuoted(at, length) !== Fault.none) return this.#refuse(Fault.inner_header_invalid)
-    if (!this.#findEnds(packet, writer)) return this.#refuse(Fault.inner_unmapped)
+    if (!this.#findEnds(packet, writer, (depth & 1) === 1)) return this.#refuse(Fault.inner_unmapped)
     const isIcmp = packet.protocol === (packet.family === 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6)
     writer.protocol = isIcmp ? IPPROTO_ICMP : packet.protocol
     writer.ttl = packet.ttl
@@ -100,35 +100,42 @@ export class QuoteToTunnel {
     return written < 0 ? written : header + written
   }
 
-  #findEnds(packet: LocalPacket, writer: TunnelWriter): boolean {
+  // an error about a packet from the tunnel is about theirs -> ours, an error about such an error about ours -> theirs, and so on
+  #findEnds(packet: LocalPacket, writer: TunnelWriter, fromTunnel: boolean): boolean {
     const { tables, settings } = this.#env
-    const own = packet.family === 4 ? settings.ownEncoded4 : settings.ownEncoded6
-    // source: theirs. It decides the tunnel family, so it is written into the destination fields and exchanged below
-    if (own && packet.s3 === own[3] && packet.s0 === own[0] && packet.s1 === own[1] && packet.s2 === own[2]) return false
-    if (!tables.findEncoded(packet.s0, packet.s1, packet.s2, packet.s3)) return false
+    const { s0, s1, s2, s3, d0, d1, d2, d3 } = packet
+    const found = fromTunnel ? tables.findEncoded(s0, s1, s2, s3) : tables.findEncoded(d0, d1, d2, d3)
+    if (!found) return false
+    // theirs decides the tunnel family, so it goes into the destination fields, and is exchanged below
     writer.dc0 = tables.c0
     writer.dc1 = tables.c1
     writer.dc2 = tables.c2
     writer.dc3 = tables.c3
-    const { r0, r1, r2, r3 } = tables
+    writer.dr0 = tables.r0
+    writer.dr1 = tables.r1
+    writer.dr2 = tables.r2
+    writer.dr3 = tables.r3
     writer.setContexts(settings.context4, settings.context6)
-    const isOwn = own && packet.d3 === own[3] && packet.d0 === own[0] && packet.d1 === own[1] && packet.d2 === own[2]
-    if (!isOwn && !tables.findNative(packet.d0, packet.d1, packet.d2, packet.d3)) return false
+    const isOurs = fromTunnel ? this.#findOurs(writer, packet.family, d0, d1, d2, d3) : this.#findOurs(writer, packet.family, s0, s1, s2, s3)
+    if (isOurs && fromTunnel) this.#exchange(writer)
+    return isOurs
+  }
+
+  #findOurs(writer: TunnelWriter, family: number, a0: number, a1: number, a2: number, a3: number): boolean {
+    const { tables, settings } = this.#env
+    const own = family === 4 ? settings.ownEncoded4 : settings.ownEncoded6
+    const isOwn = own && a3 === own[3] && a0 === own[0] && a1 === own[1] && a2 === own[2]
+    if (!isOwn && !tables.findNative(a0, a1, a2, a3)) return false
     const gateway = settings.gatewayReference
-    writer.dr0 = isOwn ? gateway[0]! : tables.r0
-    writer.dr1 = isOwn ? gateway[1]! : tables.r1
-    writer.dr2 = isOwn ? gateway[2]! : tables.r2
-    writer.dr3 = isOwn ? gateway[3]! : tables.r3
-    writer.sr0 = r0
-    writer.sr1 = r1
-    writer.sr2 = r2
-    writer.sr3 = r3
-    this.#exchangeContexts(writer)
+    writer.sr0 = isOwn ? gateway[0]! : tables.r0
+    writer.sr1 = isOwn ? gateway[1]! : tables.r1
+    writer.sr2 = isOwn ? gateway[2]! : tables.r2
+    writer.sr3 = isOwn ? gateway[3]! : tables.r3
     return true
   }
 
-  #exchangeContexts(writer: TunnelWriter): void {
-    const { sc0, sc1, sc2, sc3 } = writer
+  #exchange(writer: TunnelWriter): void {
+    const { sc0, sc1, sc2, sc3, sr0, sr1, sr2, sr3 } = writer
     writer.sc0 = writer.dc0
     writer.sc1 = writer.dc1
     writer.sc2 = writer.dc2
@@ -137,6 +144,14 @@ export class QuoteToTunnel {
     writer.dc1 = sc1
     writer.dc2 = sc2
     writer.dc3 = sc3
+    writer.sr0 = writer.dr0
+    writer.sr1 = writer.dr1
+    writer.sr2 = writer.dr2
+    writer.sr3 = writer.dr3
+    writer.dr0 = sr0
+    writer.dr1 = sr1
+    writer.dr2 = sr2
+    writer.dr3 = sr3
   }
 
   #copy(from: number, length: number, to: number): void {
@@ -149,14 +164,15 @@ export class QuoteToTunnel {
       return this.#refuse(Fault.inner_not_carried)
     }
     this.#copy(l4, l4Length, to)
-    if (packet.fragmentOffset !== 0 || isOpaqueProtocol(protocol)) return l4Length
+    if (isOpaqueProtocol(protocol) || (packet.fragmentOffset !== 0 && protocol === IPPROTO_UDP)) return l4Length
     if (protocol === IPPROTO_UDP) {
       if (l4Length < 8) return this.#refuse(Fault.inner_l4_truncated)
       if (this.#env.view.getUint16(to + udp.checksum) !== 0) this.#removeAddresses(packet, to + udp.checksum, 0xffff)
       return l4Length
     }
-    if (l4Length === 16 || l4Length === 17) return this.#refuse(Fault.inner_l4_truncated)
-    if (l4Length >= 18) this.#removeAddresses(packet, to + tcp.checksum, 0)
+    const at = tcpChecksumAt(packet.fragmentOffset, l4Length, true)
+    if (at === -2) return this.#refuse(Fault.inner_l4_truncated)
+    if (at >= 0) this.#removeAddresses(packet, to + at, 0xffff)
     return l4Length
   }
 

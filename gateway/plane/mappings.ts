@@ -265,7 +265,7 @@ export class OursTable extends TableWriter {
   #find(index: Int32Array, key: AddressWords, offset: number): number {
     const { records, header } = this.relation
     const mask = index.length - 1
-    let place = hash4(header[at.seed]!, ...key) & mask
+    let place = hash4(header[at.seed]!, key[0], key[1], key[2], key[3]) & mask
     for (; index[place] !== 0; place = (place + 1) & mask) {
       const slot = index[place]! - 1
       if (sameWords(records, slot * OURS_STRIDE + offset, key)) return slot
@@ -313,7 +313,7 @@ export class TheirsTable extends TableWriter {
   findEncoded(ea: AddressWords): number {
     const { records, header, localIndex: index } = this.relation
     const mask = index.length - 1
-    let place = hash4(header[at.seed]!, ...ea) & mask
+    let place = hash4(header[at.seed]!, ea[0], ea[1], ea[2], ea[3]) & mask
     for (; index[place] !== 0; place = (place + 1) & mask) {
       const slot = index[place]! - 1
       if (sameWords(records, slot * THEIRS_STRIDE, ea)) return slot
