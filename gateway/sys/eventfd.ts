@@ -1,0 +1,21 @@
+/** eventfds: how the main thread wakes a worker that waits in ppoll. */
+import { check, eventfd, read, write } from './libc.ts'
+import { scratch } from './scratch.ts'
+
+const EFD_NONBLOCK = 0o4000
+const EFD_CLOEXEC = 0o2000000
+const AT = 64
+
+export function makeEventFd(): number {
+  return check('eventfd', eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC))
+}
+
+export function signalEventFd(fd: number): void {
+  const memory = scratch()
+  memory.view.setBigUint64(AT, 1n, true)
+  write(fd, memory.address(AT), 8)
+}
+
+export function drainEventFd(fd: number): void {
+  read(fd, scratch().address(AT), 8)
+}
