@@ -64,6 +64,8 @@ export class Decap {
   missR2 = 0
   missR3 = 0
   missFamily = 4
+  /** Datagrams whose header and contexts were right, mapped or not: from these peers are learned. */
+  validDatagrams = 0
   /** After probeAnswer: where the echo data begins. */
   probeAt = 0
   readonly #env: Environment
@@ -149,6 +151,7 @@ export class Decap {
       fault = this.#checkEnds(packet)
       if (fault !== Fault.none) return this.#drop(fault)
     }
+    this.validDatagrams++
     fault = this.#checkLayer4(packet)
     if (fault !== Fault.none) return this.#drop(fault)
     if (!isKnown) {

@@ -38,8 +38,6 @@ export interface PlaneSetup {
   offloads: Offloads
   mappings: SharedArrayBuffer[]
   peers: { buffer: SharedArrayBuffer; capacity: number }
-  /** identifier of our probes' echo requests: replies with it never reach the kernel */
-  probeId: number
 }
 
 export interface PlanePorts {
@@ -88,7 +86,6 @@ export class Plane {
       control: new SharedArrayBuffer(CONTROL_WORDS * 4),
     }
     const control = new Int32Array(buffers.control)
-    control[Control.probeId] = setup.probeId
     const { tunFd, sockets, settings, offloads, mappings, peers } = setup
     const wakeFd = this.#ports.makeWakeFd()
     return {

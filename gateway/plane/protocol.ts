@@ -23,12 +23,16 @@ export const MissKind = {
   candidate: 3,
   /** [9] source port · [11..14] source address; packet = the 16 bytes of the nonce */
   probeAnswer: 4,
-  /** [0..3] peer address; the kernel said EMSGSIZE for a message of [4] bytes (UDP payload) */
+  /** [0] peer number; the kernel said EMSGSIZE for a datagram of [1] bytes (UDP payload) */
   tooBig: 5,
+  /** [0] source port · [1] bytes · [2] packets · [11..14] source address: valid datagrams from nobody we know */
+  stranger: 6,
+  /** [0] file descriptor of a socket that has something in its error queue */
+  socketError: 7,
 } as const
 
 /** Control words of one worker. */
-export const Control = { stop: 0, settings: 1, probeId: 2 } as const
+export const Control = { stop: 0, settings: 1 } as const
 export const CONTROL_WORDS = 16
 
 export interface Offloads {
