@@ -74,7 +74,7 @@ class PacketWorker {
   readonly misses = new Ring(setup.missRing, RING_WORDS)
   readonly returns = new Ring(setup.returnRing, RING_WORDS)
   readonly random = new Int32Array(RANDOM_WORDS)
-  readonly limiter = new AnswerLimiter(() => this.random32())
+  readonly limiter: AnswerLimiter
   readonly env: Environment
   readonly encap: Encap
   readonly decap: Decap
@@ -99,6 +99,7 @@ class PacketWorker {
     const { arena } = this
     const [seconds, nanoseconds] = process.hrtime()
     this.#clockOffset = seconds + nanoseconds / 1e9 - performance.now() / 1000
+    this.limiter = new AnswerLimiter(() => this.random32())
     const output = planOutput(arena)
     this.env = {
       bytes: arena.bytes,
