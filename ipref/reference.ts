@@ -36,7 +36,9 @@ function parseGroups(text: string, mayBeShort: boolean): bigint | undefined {
     return head.length === GROUPS || (mayBeShort && head.length < GROUPS) ? valueOf(head) : undefined
   }
   const tail = groupsOf(halves[1]!)
-  if (!tail || head.length + tail.length >= GROUPS) return undefined
+  // all 8 groups may be followed by `--`, as in a prefix; otherwise it stands for one group at least
+  const isWhole = head.length === GROUPS && tail?.length === 0
+  if (!tail || (head.length + tail.length >= GROUPS && !isWhole)) return undefined
   return (valueOf(head) << BigInt(16 * (GROUPS - head.length))) | valueOf(tail)
 }
 

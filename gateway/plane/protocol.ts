@@ -27,8 +27,8 @@ export const MissKind = {
   tooBig: 5,
   /** [0] source port · [1] bytes · [2] packets · [11..14] source address: valid datagrams from nobody we know */
   stranger: 6,
-  /** [0] file descriptor of a socket that has something in its error queue */
-  socketError: 7,
+  /** [0] MTU of the path · [11..14] address of the peer: a router on the way said so */
+  pathMtu: 7,
 } as const
 
 /** Control words of one worker. */

@@ -7,6 +7,7 @@
  */
 import { randomFillSync } from 'node:crypto'
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
+import { wordsFromBytes } from '../../ipref/address.ts'
 import { Fault } from '../../ipref/faults.ts'
 import { Decap } from '../forward/decap.ts'
 import { Encap, Gso } from '../forward/encap.ts'
@@ -26,6 +27,7 @@ import {
   MSG_DONTWAIT,
   MSG_TRUNC,
   MSGHDR,
+  POLLERR,
   POLLFD,
   POLLIN,
   SOCKADDR,
@@ -37,6 +39,7 @@ import {
   VNET_NEEDS_CHECKSUM,
 } from '../sys/layouts.ts'
 import { errno, ppoll, read, recvmmsg } from '../sys/libc.ts'
+import { drainErrorQueue } from '../sys/udp.ts'
 import { AnswerLimiter } from './answerLimiter.ts'
 import { PLAN_BYTES, planHold, planOutput } from './arenaPlan.ts'
 import { MappingsReader } from './mappings.ts'
@@ -60,6 +63,7 @@ const ARENA_BYTES = 2 * PLAN_BYTES + Math.max(READ_REGION, RECEIVE_SLOTS * LARGE
 const RANDOM_WORDS = 1024
 const HOUSEKEEPING_S = 5
 const LONGEST_WAIT_S = 5
+const STRANGERS_PER_SECOND = 100
 
 const setup = workerData as WorkerSetup
 const port = parentPort!
@@ -276,7 +280,9 @@ class PacketWorker {
       const context = is4 ? env.settings.context4 : env.settings.context6
       if (!context) continue
       this.stats.add(Stat.turnedAround, 1)
-      this.decap.decap(at, length, context[0]!, context[1]!, context[2]!, context[3]!, 1, output.tos[i]!)
+      this.setSource(context[0]!, context[1]!, context[2]!, context[3]!, 1)
+      const verdict = this.decap.decap(at, length, context[0]!, context[1]!, context[2]!, context[3]!, 1, output.tos[i]!)
+      if (verdict === Verdict.missRemote) this.missRemote(at, length, output.tos[i]!)
     }
   }
 
@@ -425,8 +431,18 @@ class PacketWorker {
     while (this.wait()) {
       for (let k = 0; k < setup.sockets.length; k++) {
         if (!this.isReady(k + 1)) continue
+        if ((arena.view.getInt16(this.poll + (k + 1) * POLLFD.size + POLLFD.revents, true) & POLLERR) !== 0) this.takeErrors(setup.sockets[k]!.fd)
         while (this.receiveBatch(setup.sockets[k]!.fd, place)) if (!this.between()) return
       }
+    }
+  }
+
+  // what routers and hosts said about datagrams of ours: rare, so this may allocate
+  takeErrors(fd: number): void {
+    for (const error of drainErrorQueue(fd)) {
+      if (error.mtu === 0) continue
+      const [a0, a1, a2, a3] = wordsFromBytes(error.address)
+      this.report(MissKind.pathMtu, error.mtu, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, a0, a1, a2, a3)
     }
   }
 
@@ -445,11 +461,10 @@ class PacketWorker {
       stats.add(Stat.receiveCalls, 1)
       const got = recvmmsg(fd, arena.base + place.messages + slot * MMSGHDR.size, RECEIVE_SLOTS - slot, MSG_DONTWAIT, 0)
       if (got <= 0) {
-        // a queued ICMP error is reported once and then gone; it is taken from the error queue by the main thread
-        if (got < 0 && errno() !== Errno.EAGAIN && errno() !== Errno.EINTR) {
+        // a queued ICMP error is reported once, and is gone then
+        if (got < 0 && errno() !== Errno.EAGAIN && slot === 0) {
           stats.add(Stat.retries, 1)
-          this.report(MissKind.socketError, fd)
-          if (slot === 0) return true
+          return true
         }
         break
       }
@@ -509,10 +524,23 @@ class PacketWorker {
     return packets
   }
 
+  #strangersLeft = STRANGERS_PER_SECOND
+  #strangersSecond = 0
+
+  // forged sources are free: they must not fill the ring that others need
+  mayReportStranger(): boolean {
+    if (this.env.now !== this.#strangersSecond) {
+      this.#strangersSecond = this.env.now
+      this.#strangersLeft = STRANGERS_PER_SECOND
+    }
+    return this.#strangersLeft-- > 0
+  }
+
   // a datagram whose header and contexts were right came from there
   sawPeer(bytes: number, packets: number): void {
     const { peers, source, env } = this
     const peer = peers.find(source.a0, source.a1, source.a2, source.a3)
+    if (peer < 0 && !this.mayReportStranger()) return
     if (peer < 0) return this.report(MissKind.stranger, source.port, bytes, packets, 0, 0, 0, 0, 0, 0, 0, 0, source.a0, source.a1, source.a2, source.a3)
     peers.bytesIn[peer]! += bytes
     peers.packetsIn[peer]! += packets
