@@ -11,6 +11,7 @@
  * Only this file writes the main thread's columns of PeerTable. Runs on the main thread; `tick` is called four times a second.
  */
 import { randomBytes } from 'node:crypto'
+import type { AddressWords } from '../../ipref/address.ts'
 import { PeerFlag, type PeerTable } from '../plane/peerTable.ts'
 
 const PROBE_EVERY_S = 1
@@ -25,7 +26,6 @@ const MTU_FLOOR = { 4: 552, 6: 1280 } as const
 const REUSE_AFTER_S = 5
 const NO_PEER = -1
 
-export type AddressWords = readonly [number, number, number, number]
 
 export interface PeersPorts {
   table: PeerTable
@@ -51,6 +51,8 @@ export interface PeersSettings {
   /** gateway-ifc-mtu; absent: of the route */
   wireMtu: number | undefined
   configured: readonly { address: AddressWords; port: number }[]
+  /** our own address is unknown: NAT in front of us must be kept open towards configured peers */
+  keepalive: boolean
 }
 
 interface Probe {
@@ -105,7 +107,7 @@ export class Peers {
     for (let number = 0; number < ports.table.capacity; number++) this.#free.push({ number, since: -REUSE_AFTER_S })
     for (const { address, port } of settings.configured) {
       const peer = this.#add(address, port, PeerFlag.configured)
-      if (peer) peer.keepalive = true
+      if (peer) peer.keepalive = settings.keepalive
     }
   }
 

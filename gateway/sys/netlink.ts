@@ -20,6 +20,7 @@ const NLM_F = { request: 1, multi: 2, ack: 4, dump: 0x300, replace: 0x100, exclu
 const IFLA = { name: 3, mtu: 4, txqueuelen: 13, afSpec: 26 } as const
 const IFLA_INET_CONF = 1
 const DEVCONF_RP_FILTER = 8
+const DEVCONF_ACCEPT_LOCAL = 23
 const RP_FILTER_LOOSE = 2
 const IFA = { address: 1, local: 2, flags: 8 } as const
 const IFA_F_NODAD = 0x02
@@ -180,8 +181,11 @@ export interface LinkChange {
   up?: boolean
   mtu?: number
   txqueuelen?: number
-  /** rp_filter of this interface alone: 2 (loose). Answers to encoded addresses may leave by another way than they came. */
-  looseRpFilter?: boolean
+  /**
+   * For a TUN device of ours: rp_filter 2 (loose), since answers may leave by another way than they came, and accept_local, since ICMP errors
+   * that we make come in by it with an address of this host as source.
+   */
+  tunnelConf?: boolean
 }
 
 export function setLink(change: LinkChange): void {
@@ -189,8 +193,9 @@ export function setLink(change: LinkChange): void {
   const parts = [linkBody(change.index, up[0]!, up[1]!)]
   if (change.mtu !== undefined) parts.push(attribute(IFLA.mtu, u32(change.mtu)))
   if (change.txqueuelen !== undefined) parts.push(attribute(IFLA.txqueuelen, u32(change.txqueuelen)))
-  if (change.looseRpFilter) {
-    const conf = attribute(IFLA_INET_CONF, attribute(DEVCONF_RP_FILTER, u32(RP_FILTER_LOOSE)))
+  if (change.tunnelConf) {
+    const values = concat(attribute(DEVCONF_RP_FILTER, u32(RP_FILTER_LOOSE)), attribute(DEVCONF_ACCEPT_LOCAL, u32(1)))
+    const conf = attribute(IFLA_INET_CONF, values)
     parts.push(attribute(IFLA.afSpec, attribute(AF_INET, conf)))
   }
   request(`set link ${change.index}`, { type: RTM.setLink, flags: NLM_F.ack, body: concat(...parts) })

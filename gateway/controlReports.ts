@@ -1,0 +1,52 @@
+/** What the control socket answers: read by `ipref status` and `ipref trace`. Types only. */
+import type { MappingRow } from './mapper/mapper.ts'
+
+export interface DirectionReport {
+  packetsIn: number
+  bytesIn: number
+  packetsOut: number
+  bytesOut: number
+  forwarded: number
+  waiting: number
+  held: number
+  answered: number
+  /** packets refused, by reason */
+  refused: Record<string, number>
+}
+
+export interface PeerReport {
+  address: string
+  port: number
+  verified: boolean
+  configured: boolean
+  mappings: number
+  mtu: number
+  rttMs: number | null
+  lastSeenSecondsAgo: number | null
+  bytesIn: number
+  bytesOut: number
+  packetsIn: number
+  packetsOut: number
+}
+
+export interface StatusReport {
+  version: string
+  uptimeSeconds: number
+  tun: { name: string; mtu: number } | null
+  encodingNetworks: string[]
+  contexts: string[]
+  listening: string[]
+  workers: { role: string; running: boolean; restarts: number }[]
+  offloads: Record<string, boolean>
+  mappings: { counts: Record<string, number>; capacity: number; rows: MappingRow[]; truncated: boolean }
+  peers: PeerReport[]
+  traffic: { encap: DirectionReport; decap: DirectionReport } | null
+  /** what keeps the gateway from its work, and assertions that are not in force */
+  problems: string[]
+}
+
+export interface TraceReport {
+  address: string
+  steps: { what: string; ok: boolean; detail: string }[]
+  verdict: string
+}

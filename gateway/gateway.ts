@@ -1,0 +1,609 @@
+/**
+ * The gateway: puts the parts together, starts them in order, and ends them in reverse.
+ *
+ *   lock ─ tables ─ store ─ mapper ─ peers ─ TUN and sockets ─ host filter ─ plane ─ hosts file ─ mapper socket ─ control socket ─ metrics, health
+ *
+ * Knows every concrete class, and decides nothing about packets. Everything here runs on the main thread.
+ */
+import { randomBytes, randomFillSync } from 'node:crypto'
+import { closeSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import {
+  type AddressWords,
+  bytesFromWords,
+  familyOf,
+  familyOfWords,
+  formatAddress,
+  formatPrefix,
+  formatWords,
+  isUnspecified,
+  parseAddress,
+  prefixContains,
+  prefixWords,
+  wordsFromBytes,
+} from '../ipref/address.ts'
+import { Fault, faultNames } from '../ipref/faults.ts'
+import { encodeReferences, wordsFromReference } from '../ipref/reference.ts'
+import { type Handler, serveControl } from '../runtime/controlSocket.ts'
+import { healthPages, servePages } from '../runtime/http.ts'
+import type { Logger } from '../runtime/log.ts'
+import type { GatewayConfig } from './config.ts'
+import type { DirectionReport, PeerReport, StatusReport, TraceReport } from './controlReports.ts'
+import { configureDevice, type DeviceSettings, deviceProblem, mtuOfAddress, overlapWithHost, wireMtuTo } from './device.ts'
+import type { ForwardSettings } from './forward/environment.ts'
+import { tunMtuOf } from './forward/mtu.ts'
+import { HostFilter } from './hostFilter.ts'
+import type { Assertion } from './mapper/assertions.ts'
+import { Mapper } from './mapper/mapper.ts'
+import { MapperMessages } from './mapper/mapperSocket.ts'
+import { Store, type StoreEvent } from './mapper/store.ts'
+import { Metrics } from './metrics.ts'
+import { type PeerEvent, Peers } from './peers/peers.ts'
+import { encodeProbe } from './peers/probe.ts'
+import { MappingsWriter } from './plane/mappings.ts'
+import { PeerTable } from './plane/peerTable.ts'
+import { Plane, type PlaneEvent } from './plane/plane.ts'
+import { MissKind, type Offloads, type TunnelSocket, type WorkerRole } from './plane/protocol.ts'
+import type { Ring } from './plane/ring.ts'
+import { HostsSource } from './sources/hosts.ts'
+import { makeEventFd, signalEventFd } from './sys/eventfd.ts'
+import { close } from './sys/libc.ts'
+import { lockFolder } from './sys/lock.ts'
+import { listNft, runNft } from './sys/nft.ts'
+import { Poller } from './sys/poller.ts'
+import { testOffloads } from './sys/selfTest.ts'
+import { SeqpacketServer } from './sys/seqpacket.ts'
+import { openTun } from './sys/tun.ts'
+import { openTunnelSocket, sendDatagram } from './sys/udp.ts'
+
+const STATUS_ROWS = 200
+const MAPPER_CLIENTS = 64
+const MAPPER_MESSAGE = 65536
+const RANDOM_WORDS = 256
+const DEVICE_CHECK_TICKS = 4
+const TICK_MS = 250
+
+export const version: string = (JSON.parse(readFileSync(join(import.meta.dirname, '../package.json'), 'utf8')) as { version: string }).version
+
+export class Gateway {
+  readonly #config: GatewayConfig
+  readonly #log: Logger
+  readonly #ends: (() => void | Promise<void>)[] = []
+  readonly #startedAt = performance.now()
+  readonly #missesDropped: Record<WorkerRole, Float64Array> = {
+    encap: new Float64Array(faultNames.length),
+    decap: new Float64Array(faultNames.length),
+  }
+  readonly #random = new Int32Array(RANDOM_WORDS)
+  readonly #probeId = randomBytes(2).readUInt16BE()
+  #randomLeft = 0
+  #probeSequence = 0
+  #device: DeviceSettings | undefined
+  #plane: Plane | undefined
+  #mapper!: Mapper
+  #store!: Store
+  #peers!: Peers
+  #messages!: MapperMessages
+  #filter: HostFilter | undefined
+  #hosts: HostsSource | undefined
+  #sockets: TunnelSocket[] = []
+  #deviceTrouble: string | undefined
+  #fileProblems: readonly string[] = []
+  #workersDown = new Set<WorkerRole>()
+  #isReady = false
+
+  constructor(config: GatewayConfig, log: Logger) {
+    this.#config = config
+    this.#log = log
+  }
+
+  /** Rejects with a sentence for the person who started it; what was begun is ended then. */
+  async start(): Promise<void> {
+    try {
+      await this.#startParts()
+    } catch (error) {
+      await this.stop()
+      throw error
+    }
+  }
+
+  async #startParts(): Promise<void> {
+    const config = this.#config
+    const lock = lockFolder(config.dataFolder)
+    this.#ends.push(() => lock.release())
+    const capacity = { ours: config.maxMappings, theirs: config.maxMappings }
+    const mappings = MappingsWriter.allocate(capacity)
+    const peers = PeerTable.allocate(config.maxPeers)
+    this.#makePeers(new PeerTable(peers, config.maxPeers))
+    this.#makeMapper(new MappingsWriter(mappings))
+    if (!config.devmode) await this.#startPlane(mappings, { buffer: peers, capacity: config.maxPeers })
+    await this.#mapper.setSource('static', config.static)
+    this.#startTicks()
+    this.#startHosts()
+    await this.#startMapperSocket()
+    const control = await serveControl(config.controlSocket, this.#control)
+    this.#ends.push(() => control.close())
+    await this.#startPages()
+    this.#isReady = true
+    this.#log.info({ listening: this.#listening(), tun: config.devmode ? null : config.tunName, mtu: this.#device?.mtu, mappings: this.#mapper.countsByOwner() }, 'gateway started')
+  }
+
+  // ---- peers
+
+  #makePeers(table: PeerTable): void {
+    const config = this.#config
+    const ports = {
+      table,
+      now: monotonicSeconds,
+      nowMs: () => performance.now(),
+      sendProbe: (to: AddressWords, port: number, nonce: Uint8Array) => this.#sendProbe(to, port, nonce),
+      routeMtu: (to: AddressWords) => wireMtuTo(bytesFromWords(to)),
+      onEvent: (event: PeerEvent) => this.#onPeer(event),
+    }
+    const configured = config.peers.map(({ address, port }) => ({ address: wordsFromBytes(address), port }))
+    this.#peers = new Peers(ports, {
+      defaultPort: config.remotePort,
+      wireMtu: config.wireMtu,
+      configured,
+      keepalive: config.contexts.length < config.bind.length,
+    })
+  }
+
+  #onPeer(event: PeerEvent): void {
+    const { what, peer, ...fields } = event
+    const level = what === 'unreachable' ? 'warn' : 'info'
+    this.#log[level]({ component: 'peers', peer: formatWords(peer), ...fields }, `peer ${what.replace('-', ' ')}`)
+  }
+
+  #sendProbe(to: AddressWords, port: number, nonce: Uint8Array): boolean {
+    const family = familyOfWords(to)
+    const socket = this.#sockets.find(s => s.family === family)
+    if (!socket) return false
+    const theirContext = bytesFromWords(to)
+    const ourContext = this.#config.contexts.find(c => c.length === theirContext.length) ?? new Uint8Array(theirContext.length)
+    const references = encodeReferences(this.#config.gatewayReference, 1n)
+    const addressing = {
+      family,
+      ourContext,
+      theirContext,
+      ourReference: references.source,
+      theirReference: references.destination,
+      referenceCode: references.code,
+    }
+    const payload = encodeProbe(addressing, { id: this.#probeId, sequence: ++this.#probeSequence & 0xffff, nonce })
+    return sendDatagram(socket.fd, { address: theirContext, port }, payload)
+  }
+
+  // ---- mapper and store
+
+  #makeMapper(tables: MappingsWriter): void {
+    const config = this.#config
+    this.#store = new Store(config.dataFolder, event => this.#onStore(event))
+    const peers = this.#peers
+    this.#mapper = new Mapper(
+      {
+        tables,
+        store: this.#store,
+        filter: { change: (published, withdrawn) => this.#filter?.change(published, withdrawn) ?? Promise.resolve() },
+        peers: { require: (a0, a1, a2, a3) => peers.require(a0, a1, a2, a3), release: n => peers.release(n), capacity: config.maxPeers },
+        now: monotonicSeconds,
+        unixNow: () => Date.now() / 1000,
+        random32: () => this.#random32(),
+        onProblems: problems => {
+          for (const problem of problems) {
+            const where = problem.assertion.where
+            this.#log.warn({ component: 'mapper', owner: problem.owner, ...(where ? { where } : {}), reason: problem.reason }, problem.detail)
+          }
+        },
+      },
+      config,
+    )
+    let restored = 0
+    const begun = performance.now()
+    this.#store.open(saved => {
+      if (this.#mapper.restore(saved)) restored++
+    })
+    this.#ends.push(() => this.#store.close())
+    if (restored > 0) this.#log.info({ component: 'store', mappings: restored, ms: Math.round(performance.now() - begun) }, 'mappings restored')
+  }
+
+  #random32(): number {
+    if (this.#randomLeft === 0) {
+      randomFillSync(this.#random)
+      this.#randomLeft = RANDOM_WORDS
+    }
+    return this.#random[--this.#randomLeft]!
+  }
+
+  #onStore(event: StoreEvent): void {
+    const level = event.what === 'write-recovered' ? 'info' : event.what === 'foreign-files' ? 'warn' : 'error'
+    this.#log[level]({ component: 'store' }, event.detail)
+  }
+
+  // ---- packets
+
+  async #startPlane(mappings: SharedArrayBuffer[], peers: { buffer: SharedArrayBuffer; capacity: number }): Promise<void> {
+    const config = this.#config
+    const families = config.bind.map(familyOf)
+    const wireMtu = config.wireMtu ?? Math.min(...config.bind.map(address => mtuOfAddress(address) ?? (isUnspecified(address) ? 1500 : wireMtuTo(address))))
+    this.#device = {
+      name: config.tunName,
+      mtu: tunMtuOf(wireMtu, families, config.encodingNetworks.map(n => n.family)),
+      ownEncoded: config.ownEncoded,
+      encodingNetworks: config.encodingNetworks,
+    }
+    const overlap = overlapWithHost(this.#device)
+    if (overlap) throw new Error(overlap)
+    const offloads = await this.#chooseOffloads()
+    const { tunTso4: tso4, tunTso6: tso6, tunUso4: uso4, tunUso6: uso6 } = offloads
+    const tun = openTun({ name: config.tunName, offloads: { tso4, tso6, uso4, uso6 } })
+    this.#ends.push(() => closeSync(tun.fd))
+    Object.assign(offloads, { tunTso4: tun.offloads.tso4, tunTso6: tun.offloads.tso6, tunUso4: tun.offloads.uso4, tunUso6: tun.offloads.uso6 })
+    configureDevice(this.#device)
+    for (const address of config.bind) {
+      const { fd, gro } = openTunnelSocket({ address, port: config.port, gro: offloads.udpGro })
+      this.#sockets.push({ family: familyOf(address), fd })
+      this.#ends.push(() => void close(fd))
+      if (!gro) offloads.udpGro = false
+    }
+    await this.#startFilter()
+    this.#plane = new Plane({ tunFd: tun.fd, sockets: this.#sockets, settings: this.#forwardSettings(), offloads, mappings, peers }, {
+      makeWakeFd: makeEventFd,
+      wake: signalEventFd,
+      onMiss: (role, ring) => this.#onMiss(role, ring),
+      onWorker: event => this.#onWorker(event),
+    })
+    this.#ends.push(() => this.#plane!.stop())
+    await this.#plane.start()
+  }
+
+  async #chooseOffloads(): Promise<Offloads> {
+    const { tunTso, tunUso, udpGso, udpGro } = this.#config.offloads
+    const tested = testOffloads()
+    for (const [what, problem] of Object.entries(tested.problems)) this.#log.warn({ component: 'plane', offload: what }, `offload not used: ${problem}`)
+    return {
+      tunTso4: tunTso,
+      tunTso6: tunTso,
+      tunUso4: tunTso && tunUso,
+      tunUso6: tunTso && tunUso,
+      udpSegment: udpGso && tested.udpSegment,
+      udpGro: udpGro && tested.udpGro,
+    }
+  }
+
+  async #startFilter(): Promise<void> {
+    if (this.#config.openHosts) return
+    const ports = { nft: runNft, nftList: listNft }
+    const filter = new HostFilter(ports, { tun: this.#config.tunName, own: this.#config.ownEncoded.map(formatAddress) })
+    try {
+      await filter.install(this.#mapper.published())
+    } catch (error) {
+      throw new Error(`${(error as Error).message}\n  without nftables anybody could begin connections to hosts that nobody published; -open-hosts allows that`)
+    }
+    this.#filter = filter
+  }
+
+  #forwardSettings(): ForwardSettings {
+    const config = this.#config
+    const wordsOf = (addresses: readonly Uint8Array[], length: number) => {
+      const address = addresses.find(a => a.length === length)
+      return address && Int32Array.from(wordsFromBytes(address))
+    }
+    return {
+      encodingNetworks: config.encodingNetworks.map(prefixWords),
+      ownEncoded4: wordsOf(config.ownEncoded, 4),
+      ownEncoded6: wordsOf(config.ownEncoded, 16),
+      context4: wordsOf(config.contexts, 4),
+      context6: wordsOf(config.contexts, 16),
+      gatewayReference: Int32Array.from(wordsFromReference(config.gatewayReference)),
+      decrementTtl: config.decrementTtl,
+      probeId: this.#probeId,
+      gatewayOpen: config.gatewayOpen,
+      localNetworks: config.localNetworks.map(prefixWords),
+      clampMss: config.clampMss,
+      tunMtu: this.#device!.mtu,
+    }
+  }
+
+  #onMiss(role: WorkerRole, ring: Ring): 'return' | 'done' {
+    const { words } = ring
+    const source: AddressWords = [words[11]!, words[12]!, words[13]!, words[14]!]
+    switch (ring.kind) {
+      case MissKind.native:
+        return this.#judge(role, this.#mapper.missNative([words[0]!, words[1]!, words[2]!, words[3]!]))
+      case MissKind.remote: {
+        const context: AddressWords = [words[0]!, words[1]!, words[2]!, words[3]!]
+        const reference: AddressWords = [words[4]!, words[5]!, words[6]!, words[7]!]
+        if (!this.#isOwnContext(source)) this.#peers.arrived(source, words[9]!)
+        return this.#judge(role, this.#mapper.missRemote({ context, reference, family: words[8] === 4 ? 4 : 6 }))
+      }
+      case MissKind.candidate:
+        this.#peers.candidate(words[0]!, words[1]!)
+        return 'done'
+      case MissKind.probeAnswer: {
+        const nonce = new Uint8Array(ring.packetLength)
+        ring.takePacket(nonce, 0)
+        this.#peers.answered(source, words[9]!, nonce)
+        return 'done'
+      }
+      case MissKind.tooBig:
+        this.#peers.routesChanged()
+        return 'done'
+      case MissKind.pathMtu:
+        this.#peers.mtuReported(source, words[0]!)
+        return 'done'
+      default:
+        this.#peers.arrived(source, words[0]!)
+        return 'done'
+    }
+  }
+
+  #isOwnContext(words: AddressWords): boolean {
+    const text = formatWords(words)
+    return this.#config.contexts.some(context => formatAddress(context) === text)
+  }
+
+  #judge(role: WorkerRole, fault: number): 'return' | 'done' {
+    if (fault === Fault.none) return 'return'
+    this.#missesDropped[role][fault]! += 1
+    return 'done'
+  }
+
+  #onWorker(event: PlaneEvent): void {
+    const log = this.#log.child({ component: 'plane', worker: event.role })
+    if (event.what === 'died') {
+      this.#workersDown.add(event.role)
+      log.error({ error: String(event.error) }, 'packet worker died; it is started again')
+    } else if (event.what === 'offload-off') log.warn({ offload: event.offload, errno: event.errno }, 'the kernel refused an offload; going on without it')
+    else {
+      this.#workersDown.delete(event.role)
+      if (event.what === 'restarted') log.warn('packet worker runs again')
+    }
+  }
+
+  // ---- ticks
+
+  #startTicks(): void {
+    let ticks = 0
+    const timer = setInterval(() => {
+      this.#peers.tick()
+      if (++ticks % DEVICE_CHECK_TICKS !== 0) return
+      this.#mapper.tick()
+      this.#checkDevice()
+    }, TICK_MS)
+    this.#ends.push(() => clearInterval(timer))
+  }
+
+  #checkDevice(): void {
+    if (!this.#device) return
+    try {
+      const problem = deviceProblem(this.#device)
+      if (problem && problem !== this.#deviceTrouble) this.#log.warn({ component: 'device' }, `${problem}; putting it back`)
+      this.#deviceTrouble = problem
+      if (problem) configureDevice(this.#device)
+    } catch (error) {
+      this.#deviceTrouble = (error as Error).message
+    }
+  }
+
+  // ---- sources
+
+  #startHosts(): void {
+    const hosts = new HostsSource(this.#config.hostsFile, {
+      onAssertions: assertions => void this.#setHosts(assertions),
+      onProblems: problems => {
+        this.#fileProblems = problems
+        for (const problem of problems) this.#log.error({ component: 'hosts' }, problem)
+        if (problems.length === 0) this.#log.info({ component: 'hosts' }, `${this.#config.hostsFile}: no errors any more`)
+      },
+    })
+    this.#hosts = hosts
+    hosts.start()
+    this.#ends.push(() => hosts.stop())
+  }
+
+  async #setHosts(assertions: Assertion[]): Promise<void> {
+    try {
+      const problems = await this.#mapper.setSource('hosts', assertions)
+      this.#log.info({ component: 'hosts', file: this.#config.hostsFile, mappings: assertions.length - problems.length, problems: problems.length }, 'hosts file read')
+    } catch (error) {
+      this.#log.error({ component: 'hosts' }, (error as Error).message)
+    }
+  }
+
+  async #startMapperSocket(): Promise<void> {
+    const config = this.#config
+    const tunnelFamilies = config.bind.length > 0 ? config.bind.map(familyOf) : [4, 6]
+    this.#messages = new MapperMessages({
+      encodedFor: wanted => this.#mapper.encodedFor(wanted),
+      setSource: (owner, assertions) => this.#mapper.setSource(owner, assertions).catch(error => this.#log.error({ component: 'mapper' }, (error as Error).message)),
+      encodedFamilies: config.encodingNetworks.map(n => n.family),
+      tunnelFamilies,
+    })
+    const poller = new Poller()
+    this.#ends.push(() => poller.close())
+    const server = await SeqpacketServer.listen({
+      path: config.mapperSocket,
+      mode: 0o660,
+      maxClients: MAPPER_CLIENTS,
+      maxMessage: MAPPER_MESSAGE,
+      poller,
+      onMessage: (connection, message) => {
+        void this.#messages.handle(message).then(answer => answer && connection.send(answer))
+      },
+    })
+    this.#ends.push(() => {
+      this.#messages.stop()
+      server.close()
+    })
+  }
+
+  // ---- what people and machines ask
+
+  readonly #control: Handler = request => {
+    if (request.do === 'status') return this.status()
+    if (request.do === 'trace') return this.trace(String(request.address))
+    if (request.do === 'crash-worker' && process.env.IPREF_TEST === '1') {
+      this.#plane?.crash(request.role === 'decap' ? 'decap' : 'encap')
+      return 'crashed'
+    }
+    throw new Error(`unknown request ${JSON.stringify(request.do)}`)
+  }
+
+  async #startPages(): Promise<void> {
+    const { metrics: metricsAt, health: healthAt } = this.#config
+    const metrics = new Metrics({
+      stats: role => this.#plane?.stats(role),
+      restarts: role => this.#plane?.restarts(role) ?? 0,
+      missesDropped: this.#missesDropped,
+      offloads: () => ({ ...this.#plane?.offloads }),
+      mappings: () => this.#mapper.countsByOwner(),
+      mappingCapacity: this.#config.maxMappings,
+      mapperCounts: () => this.#mapper.counts,
+      peers: () => {
+        const rows = this.#peers.status()
+        return { verified: rows.filter(row => row.verified).length, all: rows.length, evicted: this.#peers.evicted }
+      },
+      socket: () => this.#messages.counts,
+      store: () => this.#store,
+      problems: () => this.#mapper.problems().length + this.#fileProblems.length,
+      hostFilterDrops: () => this.#filter?.droppedPackets() ?? Promise.resolve(0),
+    })
+    this.#ends.push(() => metrics.stop())
+    if (metricsAt) {
+      const server = await servePages(metricsAt, {
+        '/metrics': async () => ({ status: 200, type: 'text/plain; version=0.0.4; charset=utf-8', body: await metrics.render() }),
+      })
+      this.#ends.push(() => server.close())
+    }
+    if (healthAt) {
+      const server = await servePages(healthAt, healthPages(() => this.#unready()))
+      this.#ends.push(() => server.close())
+    }
+  }
+
+  /** Why the gateway does not do its whole work; empty: it does. */
+  #unready(): string[] {
+    const reasons: string[] = []
+    if (!this.#isReady) reasons.push('starting')
+    for (const role of this.#workersDown) reasons.push(`the ${role} worker is down`)
+    if (this.#deviceTrouble) reasons.push(this.#deviceTrouble)
+    if (this.#store.failing) reasons.push('the mapping store cannot be written')
+    return reasons
+  }
+
+  #listening(): string[] {
+    return this.#config.bind.map(a => (a.length === 4 ? `${formatAddress(a)}:${this.#config.port}` : `[${formatAddress(a)}]:${this.#config.port}`))
+  }
+
+  status(): StatusReport {
+    const config = this.#config
+    const rows = this.#mapper.rows(STATUS_ROWS + 1)
+    const plane = this.#plane
+    return {
+      version,
+      uptimeSeconds: Math.floor((performance.now() - this.#startedAt) / 1000),
+      tun: this.#device ? { name: this.#device.name, mtu: this.#device.mtu } : null,
+      encodingNetworks: config.encodingNetworks.map(formatPrefix),
+      contexts: config.contexts.map(formatAddress),
+      listening: this.#listening(),
+      workers: plane ? (['encap', 'decap'] as const).map(role => ({ role, running: !this.#workersDown.has(role), restarts: plane.restarts(role) })) : [],
+      offloads: { ...plane?.offloads },
+      mappings: {
+        counts: this.#mapper.countsByOwner(),
+        capacity: config.maxMappings,
+        rows: rows.slice(0, STATUS_ROWS),
+        truncated: rows.length > STATUS_ROWS,
+      },
+      peers: this.#peers.status().map(peerReport),
+      traffic: plane ? { encap: this.#direction('encap'), decap: this.#direction('decap') } : null,
+      problems: [...this.#unready(), ...this.#fileProblems, ...this.#mapper.problems().map(p => (p.assertion.where ? `${p.assertion.where}: ${p.detail}` : p.detail))],
+    }
+  }
+
+  #direction(role: WorkerRole): DirectionReport {
+    const stats = this.#plane!.stats(role)
+    const refused: Record<string, number> = {}
+    let [answered, missed] = [0, 0]
+    for (const [fault, name] of faultNames.entries()) {
+      const late = this.#missesDropped[role][fault]!
+      const dropped = stats.droppedBy(fault) + late
+      missed += late
+      if (dropped > 0) refused[name] = dropped
+      answered += stats.answeredBy(fault)
+    }
+    const { packetsIn, bytesIn, packetsOut, bytesOut, forwarded, held } = Object.fromEntries(
+      (['packetsIn', 'bytesIn', 'packetsOut', 'bytesOut', 'forwarded', 'held'] as const).map(name => [name, stats.get(name)]),
+    ) as Record<'packetsIn' | 'bytesIn' | 'packetsOut' | 'bytesOut' | 'forwarded' | 'held', number>
+    return { packetsIn, bytesIn, packetsOut, bytesOut, forwarded, held, waiting: stats.get('missed') - missed, answered, refused }
+  }
+
+  /** Which relation and owner serves an address, what a packet to it would become, or the first thing that is wrong. */
+  trace(text: string): TraceReport {
+    const steps: TraceReport['steps'] = []
+    const step = (what: string, ok: boolean, detail: string) => steps.push({ what, ok, detail })
+    const done = (verdict: string): TraceReport => ({ address: text, steps, verdict })
+    const address = parseAddress(text)
+    if (!address) return done(`${text} is no IP address`)
+    const network = this.#config.encodingNetworks.find(n => prefixContains(n, address))
+    step('encoding network', true, network ? `${text} lies in ${formatPrefix(network)}: it stands for a remote host` : `${text} lies in no encoding network: a host of ours`)
+    if (this.#config.ownEncoded.some(own => formatAddress(own) === formatAddress(address))) return done(`${text} is this gateway itself`)
+    const row = this.#mapper.describe(address)
+    if (!row) {
+      step('mapping', false, 'none')
+      return done(network ? `nothing is mapped to ${text}: name it in the hosts file, or ask for its name in DNS` : `${text} has no reference yet: it gets one when it first sends, or is published by \`#= pub + REFERENCE\``)
+    }
+    step('mapping', true, `${row.local} ⇔ ${row.remote}, owner ${row.owner}${row.tentative ? ' (tentative)' : ''}`)
+    if (!network) {
+      const isPublished = row.owner !== 'dynamic'
+      step('host filter', isPublished || this.#config.openHosts, isPublished ? 'published: others may begin connections' : 'not published: only replies reach it')
+      return done(`packets from ${text} leave with reference ${row.remote.slice(2)}; packets to that reference reach ${text}${isPublished || this.#config.openHosts ? '' : ', if they are replies'}`)
+    }
+    return this.#traceRemote(row.remote, text, step, done)
+  }
+
+  #traceRemote(remote: string, text: string, step: (what: string, ok: boolean, detail: string) => void, done: (verdict: string) => TraceReport): TraceReport {
+    const context = remote.split(' ')[0]!
+    const peer = this.#peers.status().find(p => formatWords(p.address) === context)
+    if (!peer) {
+      step('peer', false, `${context} is not tracked`)
+      return done(`there is no room for the peer ${context}: raise -max-remote-gateways`)
+    }
+    const seen = peer.lastSeenAgo === undefined ? 'nothing heard from it yet' : `heard from ${peer.lastSeenAgo} s ago`
+    step('peer', true, `${context} port ${peer.port}, ${peer.verified ? 'verified' : 'not verified yet'}, path MTU ${peer.mtu}, ${seen}`)
+    const family = context.includes(':') ? 6 : 4
+    const hasSocket = this.#config.bind.some(a => familyOf(a) === family)
+    step('tunnel', hasSocket, hasSocket ? `sent over IPv${family}` : `no IPv${family} address to send from; add one with -gateway-bind`)
+    if (!hasSocket) return done(`this gateway has no IPv${family} side`)
+    return done(`a packet to ${text} goes to ${remote}, by UDP to port ${peer.port}`)
+  }
+
+  // ---- end
+
+  /** The hosts file is read again. */
+  reload(): void {
+    this.#hosts?.read()
+    this.#log.info('read again')
+  }
+
+  /** TUN device, addresses, routes and the nftables table stay (decisions.md 12). */
+  async stop(): Promise<void> {
+    this.#isReady = false
+    for (const end of this.#ends.splice(0).reverse()) {
+      try {
+        await end()
+      } catch (error) {
+        this.#log.warn({ error: (error as Error).message }, 'while ending')
+      }
+    }
+  }
+}
+
+function peerReport(peer: ReturnType<Peers['status']>[number]): PeerReport {
+  const { lastSeenAgo, rttMs, address, ...rest } = peer
+  return { ...rest, address: formatWords(address), rttMs: rttMs ?? null, lastSeenSecondsAgo: lastSeenAgo ?? null }
+}
+
+function monotonicSeconds(): number {
+  return process.hrtime()[0]
+}
