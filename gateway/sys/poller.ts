@@ -71,11 +71,14 @@ export class Poller {
     this.#waiting = false
     if (this.#closed) return this.#closeAll()
     const { view } = this.#arena
+    // callbacks may add descriptors: they are armed in time for the wait below, and there is only ever one wait
+    this.#waiting = true
     for (let i = 0; i < count; i++) {
       const fd = view.getInt32(this.#events + i * EPOLL_EVENT.size + EPOLL_EVENT.data, true)
       this.#callbacks.get(fd)?.()
       if (this.#callbacks.has(fd)) this.#control(EPOLL_CTL_MOD, fd, EPOLLIN | EPOLLONESHOT)
     }
+    this.#waiting = false
     if (this.#closed) return this.#closeAll()
     this.#wait()
   }
