@@ -59,7 +59,7 @@ export const plans: readonly NetworkPlan[] = [
 
 /** Addresses on the links between a gateway and the internet, by name of the network. */
 export const links: Readonly<Record<string, { gateway: string[]; router: string[] }>> = {
-  1: { gateway: ['198.51.100.1/32', '2001:db8:1::1/64'], router: ['2001:db8:1::ff/64'] },
-  2: { gateway: ['198.51.100.2/32'], router: [] },
+  1: { gateway: ['198.51.100.1/31', '2001:db8:1::1/64'], router: ['198.51.100.0/31', '2001:db8:1::ff/64'] },
+  2: { gateway: ['198.51.100.2/31'], router: ['198.51.100.3/31'] },
   3: { gateway: ['2001:db8:3::1/64'], router: ['2001:db8:3::ff/64'] },
 }

@@ -1,9 +1,7 @@
 /**
  * Encap and decap over a plain memory and the real mapping tables: what unit tests, the conformance runner and the fuzzer drive.
  */
-import { type AddressWords, parseAddress, parsePrefix, prefixWords, wordsFromBytes } from '../../ipref/address.ts'
-import { sumBytes } from '../../ipref/checksum.ts'
-import { wordsFromReference } from '../../ipref/reference.ts'
+
 import { Decap } from '../../gateway/forward/decap.ts'
 import { HOLD_SLOT } from '../../gateway/forward/echoHold.ts'
 import { Encap } from '../../gateway/forward/encap.ts'
@@ -11,6 +9,9 @@ import type { Environment, ForwardSettings } from '../../gateway/forward/environ
 import { Direction, HEAD_SLOT, MOST_PER_CALL, Output, SCRATCH_PER_CALL } from '../../gateway/forward/output.ts'
 import { MappingsReader, MappingsWriter, NEVER } from '../../gateway/plane/mappings.ts'
 import { PeerTable } from '../../gateway/plane/peerTable.ts'
+import { type AddressWords, parseAddress, parsePrefix, prefixWords, wordsFromBytes } from '../../ipref/address.ts'
+import { sumBytes } from '../../ipref/checksum.ts'
+import { wordsFromReference } from '../../ipref/reference.ts'
 
 const PACKET_AT = 4096
 const SLOTS_AT = 1 << 18
@@ -126,6 +127,12 @@ export class ForwardBench {
     this.bytes.fill(POISON, 0, SLOTS_AT)
     this.bytes.set(packet, PACKET_AT)
     return PACKET_AT
+  }
+
+  /** As place, without the poison: for those who want speed. */
+  placeUnguarded(packet: Uint8Array, run: (at: number) => number): number {
+    this.bytes.set(packet, PACKET_AT)
+    return run(PACKET_AT)
   }
 
   runEncap(packet: Uint8Array, gso = { needsChecksum: false, type: 0, size: 0 }): number {

@@ -41,7 +41,11 @@ export class Network {
   readonly #lab: Lab
   #running: Running | undefined
 
-  private constructor(lab: Lab, plan: NetworkPlan, namespaces: { gateway: Namespace; hosts: ReadonlyMap<string, Namespace> }) {
+  private constructor(
+    lab: Lab,
+    plan: NetworkPlan,
+    namespaces: { gateway: Namespace; hosts: ReadonlyMap<string, Namespace> },
+  ) {
     this.#lab = lab
     this.plan = plan
     this.gateway = namespaces.gateway
@@ -153,12 +157,17 @@ export async function joinInternet(
 
 /** Serves TCP and UDP exchanges (traffic.ts) on a host until the lab is closed. */
 export async function serveTraffic(host: Namespace): Promise<void> {
-  const running = host.start([process.execPath, TRAFFIC, 'serve', String(TRAFFIC_PORT)], { log: `${host.label}-traffic.log` })
+  const running = host.start([process.execPath, TRAFFIC, 'serve', String(TRAFFIC_PORT)], {
+    log: `${host.label}-traffic.log`,
+  })
   await eventually(`traffic server on ${host.label}`, () => running.log().includes('ready'))
 }
 
 /** One exchange of traffic.ts; the report of the client, or an error that holds it. */
-export async function exchange<Report extends { ok: boolean }>(host: Namespace, words: readonly (string | number)[]): Promise<Report> {
+export async function exchange<Report extends { ok: boolean }>(
+  host: Namespace,
+  words: readonly (string | number)[],
+): Promise<Report> {
   const outcome = await host.run([process.execPath, TRAFFIC, ...words.map(String)], { timeoutMs: 60_000 })
   const text = outcome.stdout.trim()
   if (outcome.code !== 0) throw new Error(text || outcome.stderr.trim().slice(-500) || `exit code ${outcome.code}`)
@@ -166,9 +175,15 @@ export async function exchange<Report extends { ok: boolean }>(host: Namespace, 
 }
 
 /** A stream that runs until `end` is called; then its report. */
-export function startStream(host: Namespace, address: string, seed: number): { connected(): Promise<void>; end(): Promise<string> } {
+export function startStream(
+  host: Namespace,
+  address: string,
+  seed: number,
+): { connected(): Promise<void>; end(): Promise<string> } {
   const name = `stream-${host.label}-${seed}.log`
-  const running = host.start([process.execPath, TRAFFIC, 'stream', address, String(TRAFFIC_PORT), String(seed)], { log: name })
+  const running = host.start([process.execPath, TRAFFIC, 'stream', address, String(TRAFFIC_PORT), String(seed)], {
+    log: name,
+  })
   return {
     connected: async () => {
       await eventually(`stream to ${address}`, () => running.log().includes('connected'))

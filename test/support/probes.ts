@@ -15,7 +15,8 @@ export async function ping(from: Namespace, address: string, options: PingOption
   const count = options.count ?? 2
   const { stdout, code } = await from.run(pingCommand(address, count, options))
   const received = Number(/(\d+) received/.exec(stdout)?.[1] ?? 0)
-  if (code !== 0 || received !== count) throw new Error(`ping ${address} from ${from.label}: ${received} of ${count} came back\n${stdout.trim()}`)
+  if (code !== 0 || received !== count)
+    throw new Error(`ping ${address} from ${from.label}: ${received} of ${count} came back\n${stdout.trim()}`)
   return Number([...stdout.matchAll(/time=([\d.]+) ms/g)].at(-1)?.[1] ?? 0)
 }
 
@@ -43,6 +44,7 @@ function pingCommand(address: string, count: number, options: PingOptions): stri
 export async function traceroute(from: Namespace, address: string): Promise<string[]> {
   const output = await from.require(['traceroute', '-n', '-q', '1', '-w', '2', '-m', '12', address])
   const hops = [...output.matchAll(/^ *\d+ +(\S+)/gm)].map(match => match[1]!)
-  if (hops.at(-1) !== address) throw new Error(`traceroute to ${address} from ${from.label} ends elsewhere\n${output.trim()}`)
+  if (hops.at(-1) !== address)
+    throw new Error(`traceroute to ${address} from ${from.label} ends elsewhere\n${output.trim()}`)
   return hops
 }

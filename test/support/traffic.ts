@@ -104,7 +104,8 @@ async function answer(socket: Socket): Promise<void> {
   const hash = createHash('sha256')
   let order: Order | undefined
   let received = 0
-  for await (const data of socket) {
+  // leaving the loop must not close the connection: the answer is still to be sent
+  for await (const data of socket.iterator({ destroyOnReturn: false })) {
     let chunk: Buffer = data
     if (!order) {
       head = Buffer.concat([head, chunk])
