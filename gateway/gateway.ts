@@ -200,9 +200,10 @@ export class Gateway {
     )
     let restored = 0
     const begun = performance.now()
-    this.#store.open(saved => {
+    const isBroken = this.#store.open(saved => {
       if (this.#mapper.restore(saved)) restored++
     })
+    if (isBroken) this.#mapper.saveAll()
     this.#ends.push(() => this.#store.close())
     if (restored > 0) this.#log.info({ component: 'store', mappings: restored, ms: Math.round(performance.now() - begun) }, 'mappings restored')
   }

@@ -488,6 +488,18 @@ export class Mapper {
     return true
   }
 
+  /** Saves every dynamic mapping anew: the store lost its file. */
+  saveAll(): void {
+    const { ours, theirs } = this.#ports.tables
+    for (let slot = 0; slot < ours.highWater; slot++) if (this.#oursOwner[slot] === DYNAMIC && ours.isUsed(slot)) this.#saveOurs(slot)
+    for (let slot = 0; slot < theirs.highWater; slot++) {
+      if (this.#theirsOwner[slot] !== DYNAMIC || !theirs.isUsed(slot) || this.#tentative[slot] === 1) continue
+      const mapping = this.#savedTheirs(slot)
+      this.#theirsSaved[slot] = mapping.expires
+      this.#ports.store.saveLater(mapping)
+    }
+  }
+
   // ---- what people ask
 
   countsByOwner(): Record<string, number> {

@@ -75,36 +75,32 @@ export class Store {
     }
   }
 
-  /** Reads everything that was saved, in no order, then starts the writer. Throws StoreError for a newer schema. */
-  open(take: (mapping: SavedMapping) => void): void {
-    const saved = this.#read(take)
+  /**
+   * Reads everything that was saved, in no order, then starts the writer. Throws StoreError for a newer schema. True: the file was
+   * broken and a new one is begun; what could be read of the old one was handed over, and must be saved again.
+   */
+  open(take: (mapping: SavedMapping) => void): boolean {
+    const isBroken = this.#read(take)
     this.#start()
-    // what could be read of a broken file is not lost: it goes into the new one
-    if (saved) for (const mapping of saved) this.#push(mapping.kind === 'ours' ? Operation.saveOurs : Operation.saveTheirs, mapping)
-    if (saved && saved.length > 0) this.#send()
+    return isBroken
   }
 
-  #read(take: (mapping: SavedMapping) => void): SavedMapping[] | undefined {
-    const rescued: SavedMapping[] = []
-    let isBroken = false
+  #read(take: (mapping: SavedMapping) => void): boolean {
     try {
       const db = openDatabase(this.#file)
       try {
-        readAll(db, mapping => {
-          rescued.push(mapping)
-          take(mapping)
-        })
+        readAll(db, take)
       } finally {
         db.close()
       }
+      return false
     } catch (error) {
       if (error instanceof StoreError) throw error
       if (!isCorruption(error)) throw new StoreError(`${this.#file}: ${(error as Error).message}`)
-      isBroken = true
       this.#setAside((error as Error).message)
       openDatabase(this.#file).close()
+      return true
     }
-    return isBroken ? rescued : undefined
   }
 
   #setAside(why: string): void {
@@ -245,8 +241,10 @@ export function openDatabase(file: string): DatabaseSync {
     }
     if (version === 0) {
       db.exec(`BEGIN;
-        CREATE TABLE IF NOT EXISTS ours (local BLOB PRIMARY KEY, reference BLOB NOT NULL, expires INTEGER NOT NULL) WITHOUT ROWID;
-        CREATE TABLE IF NOT EXISTS theirs (local BLOB PRIMARY KEY, context BLOB NOT NULL, reference BLOB NOT NULL, expires INTEGER NOT NULL) WITHOUT ROWID;
+        CREATE TABLE IF NOT EXISTS ours (l0 INTEGER, l1 INTEGER, l2 INTEGER, l3 INTEGER, r0 INTEGER, r1 INTEGER, r2 INTEGER, r3 INTEGER,
+          expires INTEGER NOT NULL, PRIMARY KEY (l3, l2, l1, l0)) WITHOUT ROWID;
+        CREATE TABLE IF NOT EXISTS theirs (l0 INTEGER, l1 INTEGER, l2 INTEGER, l3 INTEGER, c0 INTEGER, c1 INTEGER, c2 INTEGER, c3 INTEGER,
+          r0 INTEGER, r1 INTEGER, r2 INTEGER, r3 INTEGER, expires INTEGER NOT NULL, PRIMARY KEY (l3, l2, l1, l0)) WITHOUT ROWID;
         PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`)
     }
     return db
@@ -256,20 +254,21 @@ export function openDatabase(file: string): DatabaseSync {
   }
 }
 
-function wordsOf(blob: Uint8Array): AddressWords {
-  const view = new DataView(blob.buffer, blob.byteOffset, blob.length)
-  return [view.getInt32(0), view.getInt32(4), view.getInt32(8), view.getInt32(12)]
+// numbers, not blobs: a million small buffers would be a million allocations that the C library never gives back
+function readAll(db: DatabaseSync, take: (mapping: SavedMapping) => void): void {
+  const theirs = db.prepare('SELECT l0, l1, l2, l3, c0, c1, c2, c3, r0, r1, r2, r3, expires FROM theirs')
+  theirs.setReturnArrays(true)
+  for (const r of theirs.iterate() as unknown as Iterable<number[]>) {
+    const [local, context, reference] = [wordsAt(r, 0), wordsAt(r, 4), wordsAt(r, 8)]
+    take({ kind: 'theirs', local, context, reference, expires: r[12]! })
+  }
+  const ours = db.prepare('SELECT l0, l1, l2, l3, r0, r1, r2, r3, expires FROM ours')
+  ours.setReturnArrays(true)
+  for (const r of ours.iterate() as unknown as Iterable<number[]>) {
+    take({ kind: 'ours', local: wordsAt(r, 0), context: noWords, reference: wordsAt(r, 4), expires: r[8]! })
+  }
 }
 
-function readAll(db: DatabaseSync, take: (mapping: SavedMapping) => void): void {
-  const theirs = db.prepare('SELECT local, context, reference, expires FROM theirs')
-  theirs.setReturnArrays(true)
-  for (const row of theirs.iterate() as unknown as Iterable<[Uint8Array, Uint8Array, Uint8Array, number]>) {
-    take({ kind: 'theirs', local: wordsOf(row[0]), context: wordsOf(row[1]), reference: wordsOf(row[2]), expires: row[3] })
-  }
-  const ours = db.prepare('SELECT local, reference, expires FROM ours')
-  ours.setReturnArrays(true)
-  for (const row of ours.iterate() as unknown as Iterable<[Uint8Array, Uint8Array, number]>) {
-    take({ kind: 'ours', local: wordsOf(row[0]), context: noWords, reference: wordsOf(row[1]), expires: row[2] })
-  }
+function wordsAt(row: readonly number[], i: number): AddressWords {
+  return [row[i]!, row[i + 1]!, row[i + 2]!, row[i + 3]!]
 }

@@ -4,26 +4,21 @@ import { Operation, openDatabase, ROW_WORDS, Row } from './store.ts'
 
 const port = parentPort!
 const db = openDatabase((workerData as { file: string }).file)
-const saveOurs = db.prepare('INSERT OR REPLACE INTO ours VALUES (?, ?, ?)')
-const saveTheirs = db.prepare('INSERT OR REPLACE INTO theirs VALUES (?, ?, ?, ?)')
-const removeOurs = db.prepare('DELETE FROM ours WHERE local = ?')
-const removeTheirs = db.prepare('DELETE FROM theirs WHERE local = ?')
-
-function blob(rows: Int32Array, at: number): Uint8Array {
-  const bytes = new Uint8Array(16)
-  const view = new DataView(bytes.buffer)
-  for (let i = 0; i < 4; i++) view.setInt32(i * 4, rows[at + i]!)
-  return bytes
-}
+const saveOurs = db.prepare('INSERT OR REPLACE INTO ours VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)')
+const saveTheirs = db.prepare('INSERT OR REPLACE INTO theirs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)')
+const removeOurs = db.prepare('DELETE FROM ours WHERE l3 = ? AND l2 = ? AND l1 = ? AND l0 = ?')
+const removeTheirs = db.prepare('DELETE FROM theirs WHERE l3 = ? AND l2 = ? AND l1 = ? AND l0 = ?')
 
 function write(rows: Int32Array, at: number): void {
-  const local = blob(rows, at + Row.local)
-  const operation = rows[at]
-  if (operation === Operation.saveTheirs) {
-    saveTheirs.run(local, blob(rows, at + Row.context), blob(rows, at + Row.reference), rows[at + Row.expires]!)
-  } else if (operation === Operation.saveOurs) saveOurs.run(local, blob(rows, at + Row.reference), rows[at + Row.expires]!)
-  else if (operation === Operation.removeTheirs) removeTheirs.run(local)
-  else removeOurs.run(local)
+  const word = (i: number) => rows[at + i]!
+  const [l0, l1, l2, l3] = [word(1), word(2), word(3), word(4)]
+  const [r0, r1, r2, r3] = [word(9), word(10), word(11), word(12)]
+  const expires = word(Row.expires)
+  const operation = word(Row.operation)
+  if (operation === Operation.saveTheirs) saveTheirs.run(l0, l1, l2, l3, word(5), word(6), word(7), word(8), r0, r1, r2, r3, expires)
+  else if (operation === Operation.saveOurs) saveOurs.run(l0, l1, l2, l3, r0, r1, r2, r3, expires)
+  else if (operation === Operation.removeTheirs) removeTheirs.run(l3, l2, l1, l0)
+  else removeOurs.run(l3, l2, l1, l0)
 }
 
 port.on('message', (message: 'close' | { rows: Int32Array; count: number }) => {

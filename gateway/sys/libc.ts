@@ -32,6 +32,7 @@ export const setsockopt = bind('int setsockopt(int fd, int level, int name, uint
 export const getsockname = bind('int getsockname(int fd, uintptr_t address, uintptr_t length)')
 export const ioctl = bind('int ioctl(int fd, unsigned long request, uintptr_t argument)')
 export const close = bind('int close(int fd)')
+export const fcntl = bind('int fcntl(int fd, int command, int argument)')
 export const eventfd = bind('int eventfd(unsigned int initial, int flags)')
 export const flock = bind('int flock(int fd, int operation)')
 export const epollCreate = bind('int epoll_create1(int flags)')
