@@ -451,6 +451,7 @@ class PacketWorker {
     const { arena, stats, env } = this
     let slot = 0
     let packets = 0
+    let isEmpty = false
     while (slot < RECEIVE_SLOTS) {
       for (let i = slot; i < RECEIVE_SLOTS; i++) {
         const header = place.messages + i * MMSGHDR.size
@@ -473,11 +474,15 @@ class PacketWorker {
         if (!env.output.hasRoom()) this.flush()
       }
       slot += got
-      if (slot >= RECEIVE_SLOTS >> 1) break
+      // fewer than there was room for: the socket is empty, and these should not wait for another call to say so
+      if (slot < RECEIVE_SLOTS) {
+        isEmpty = true
+        break
+      }
     }
     if (packets > 0) this.batchPackets.observe(packets)
     this.flush()
-    return slot > 0
+    return slot > 0 && !isEmpty
   }
 
   receiveOne(place: { buffers: number; messages: number; names: number; controls: number }, i: number): number {

@@ -216,10 +216,11 @@ async function smallUdp(bench: Bench): Promise<void> {
 }
 
 async function latency(bench: Bench): Promise<void> {
-  const times = { routing: [] as number[], ours: [] as number[] }
-  for (let i = 0; i < ROUNDS; i++) for (const way of ['routing', 'ours'] as const) times[way].push(...(await roundTrips(bench, way, QUICK ? 300 : 600)))
+  const times = { routing: [] as number[], vxlan: [] as number[], naive: [] as number[], ours: [] as number[] }
+  for (let i = 0; i < ROUNDS; i++) for (const way of ['routing', 'vxlan', 'naive', 'ours'] as const) times[way].push(...(await roundTrips(bench, way, QUICK ? 300 : 600)))
   const added = (p: number) => Math.round(percentile(times.ours, p) - percentile(times.routing, p))
   ratios.P10 = { p50: added(50), p99: added(99) }
+  for (const [way, values] of Object.entries(times)) console.log(`  ${way.padEnd(12)} p50 ${Math.round(percentile(values, 50))} µs, p90 ${Math.round(percentile(values, 90))} µs, p99 ${Math.round(percentile(values, 99))} µs`)
   console.log(`  added round trip: p50 ${added(50)} µs, p99 ${added(99)} µs`)
 }
 
