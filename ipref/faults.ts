@@ -33,7 +33,6 @@ export const faultDescriptions = {
   gateway_closed: 'only echo and ICMP errors reach the gateway itself (gateway-open)',
   peer_unverified: 'a peer that has not proved its port may get three times the bytes it sent',
   peer_denied: 'policy: this peer may not reach this reference',
-  loop: 'the packet would go back to the network it came from',
   // layer 4
   protocol_not_carried: 'layer 4 protocol that is not carried',
   l4_truncated: 'layer 4 header cut short',
@@ -55,12 +54,10 @@ export const faultDescriptions = {
   fragment_hold_expired: 'a held first fragment whose last one never came',
   ttl_exceeded: 'TTL or hop limit ran out',
   too_big: 'does not fit the path, and may not be fragmented',
-  ecn_ce_not_capable: 'congestion was marked on a packet whose transport is not ECN capable (RFC 6040)',
   // machine
   tunnel_send_failed: 'the kernel refused to send the tunnel packet',
   tun_write_failed: 'the kernel refused the packet on the TUN device',
   receive_truncated: 'the datagram was longer than any buffer',
-  checksum_failed: 'a super-packet whose checksum is wrong cannot be split truthfully',
 } as const satisfies Record<string, string>
 
 export type FaultName = keyof typeof faultDescriptions

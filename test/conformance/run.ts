@@ -9,7 +9,7 @@ import { basename, join } from 'node:path'
 import { runMapperVectors } from './mapper.ts'
 import { runPacketVector } from './packets.ts'
 import { runRefsVector } from './refs.ts'
-import type { Outcome, Vector } from './vectors.ts'
+import { joinFields, type Outcome, type Vector } from './vectors.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 
@@ -18,7 +18,7 @@ function defaultFolders(): string[] {
 }
 
 async function runFile(file: string): Promise<Outcome[]> {
-  const { vectors } = JSON.parse(readFileSync(file, 'utf8')) as { vectors: Vector[] }
+  const { vectors } = joinFields(JSON.parse(readFileSync(file, 'utf8'))) as { vectors: Vector[] }
   const first = vectors[0]?.input ?? {}
   if ('packets' in first) return vectors.map(vector => guarded(vector, () => runPacketVector(vector, 'encap')))
   if ('datagrams' in first) return vectors.map(vector => guarded(vector, () => runPacketVector(vector, 'decap')))

@@ -25,3 +25,13 @@ export function hex(bytes: Uint8Array): string {
 export function unhex(text: string): Uint8Array {
   return Uint8Array.from(Buffer.from(text, 'hex'))
 }
+
+/** Bytes of our own vectors: hexadecimal, or a list of [hexadecimal, what it is]. */
+export function joinFields(value: unknown): unknown {
+  if (Array.isArray(value)) {
+    const isFields = value.length > 0 && value.every(item => Array.isArray(item) && item.length === 2 && item.every(part => typeof part === 'string'))
+    return isFields ? value.map(item => (item as string[])[0]!.replaceAll(' ', '')).join('') : value.map(joinFields)
+  }
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, joinFields(inner)]))
+}

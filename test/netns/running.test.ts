@@ -20,7 +20,7 @@ export async function run(checks: Checks): Promise<void> {
       return undefined
     })
     await checks.check('a line added to the hosts file is in force at once', async () => {
-      editHosts(a, text => `${text}10.240.7.7 new #= ext 198.51.100.2 + 11\n`)
+      editHosts(a, text => `${text}10.240.7.7 gateway-b #= ext 198.51.100.2 + 1\n`)
       await eventually('ping to the new address', () => answers(client, '10.240.7.7'), { withinMs: 5000 })
       return undefined
     })
