@@ -85,6 +85,11 @@ export class Store {
     return isBroken
   }
 
+  /** Reads everything that was saved, and no more: for tools. */
+  readOnce(take: (mapping: SavedMapping) => void): void {
+    this.#read(take)
+  }
+
   #read(take: (mapping: SavedMapping) => void): boolean {
     try {
       const db = openDatabase(this.#file)

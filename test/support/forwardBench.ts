@@ -176,6 +176,18 @@ export class ForwardBench {
     return this.decap.decap(this.place(datagram), datagram.length, o[0], o[1], o[2], o[3], from.port, from.tos ?? 0)
   }
 
+  /** Decap of several datagrams, each in a place of its own, all left in the output: as one batch of the worker. How many came out. */
+  stay(datagrams: readonly Uint8Array[], from = '198.51.100.1'): number {
+    const o = addressWords(from)
+    let at = PACKET_AT
+    for (const datagram of datagrams) {
+      this.bytes.set(datagram, at)
+      this.decap.decap(at, datagram.length, o[0], o[1], o[2], o[3], 1045, 0)
+      at += (datagram.length + 63) & ~63
+    }
+    return this.#output.count
+  }
+
   /** What was put out since the last call. */
   take(): Sent[] {
     const o = this.#output

@@ -127,6 +127,9 @@ export class Network {
   }
 }
 
+// reassembled by netfilter of the bridge, IPv6 fragments would go on as whole packets that are larger than what the host sent
+const ROUTED_ONLY = 'for f in /proc/sys/net/bridge/bridge-nf-call-*; do [ ! -e "$f" ] || echo 0 > "$f"; done'
+
 // a bridge without learning delays: ports forward at once
 async function addBridge(gateway: Namespace, addresses: readonly string[]): Promise<void> {
   await gateway.ip(
@@ -134,6 +137,7 @@ async function addBridge(gateway: Namespace, addresses: readonly string[]): Prom
     ...addresses.map(a => `address add ${a} dev lan${a.includes(':') ? ' nodad' : ''}`),
     'link set lan up',
   )
+  await gateway.require(['sh', '-c', ROUTED_ONLY])
 }
 
 /** A link between a gateway and a router, with default routes of the gateway to it. */

@@ -1,0 +1,224 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { type AddressWords, formatAddress, parseAddress, parsePrefix, wordsFromBytes } from '../../../ipref/address.ts'
+import { Fault } from '../../../ipref/faults.ts'
+import { referenceFromWords } from '../../../ipref/reference.ts'
+import { ownEncodedOf } from '../../../gateway/config.ts'
+import type { Assertion, Problem } from '../../../gateway/mapper/assertions.ts'
+import { Mapper } from '../../../gateway/mapper/mapper.ts'
+import type { SavedMapping } from '../../../gateway/mapper/store.ts'
+import { MappingsWriter } from '../../../gateway/plane/mappings.ts'
+
+const address = (text: string) => parseAddress(text)!
+const words = (text: string): AddressWords => wordsFromBytes(address(text))
+const reference = (n: number): AddressWords => [0, 0, 0, n]
+const ours = (host: string, n: bigint): Assertion => ({ kind: 'ours', address: address(host), contexts: 'all', reference: n })
+const theirs = (ea: string, context: string, n: bigint): Assertion => ({ kind: 'theirs', encoded: address(ea), context: address(context), reference: n })
+
+class World {
+  now = 1000
+  readonly tables = new MappingsWriter(MappingsWriter.allocate({ ours: 8192, theirs: 8192 }))
+  readonly filter: string[] = []
+  readonly saved = new Map<string, SavedMapping>()
+  readonly problems: Problem[] = []
+  failSaves = false
+  readonly #peers = new Map<string, number>()
+  #random = 1
+  readonly mapper: Mapper
+
+  constructor(quotaPerPeer = 1000) {
+    const network = parsePrefix('10.240.0.0/16')!
+    this.mapper = new Mapper(
+      {
+        tables: this.tables,
+        store: {
+          save: mapping => (this.failSaves ? Promise.reject(new Error('disk full')) : Promise.resolve(void this.saved.set(mapping.local.join(), mapping))),
+          saveLater: mapping => void this.saved.set(mapping.local.join(), mapping),
+          remove: (_kind, local) => void this.saved.delete(local.join()),
+        },
+        filter: {
+          change: (published, withdrawn) => {
+            this.filter.push(...published.map(a => `+${a}`), ...withdrawn.map(a => `-${a}`))
+            return Promise.resolve()
+          },
+        },
+        peers: {
+          require: (...w) => {
+            if (!this.#peers.has(w.join())) this.#peers.set(w.join(), this.#peers.size)
+            return this.#peers.get(w.join())!
+          },
+          release: () => {},
+          capacity: 4096,
+        },
+        now: () => this.now,
+        unixNow: () => 1_700_000_000 + this.now,
+        random32: () => {
+          this.#random = Math.imul(this.#random, 1664525) + 1013904223
+          return this.#random ^ (this.#random >>> 13)
+        },
+        onProblems: problems => this.problems.push(...problems),
+      },
+      {
+        encodingNetworks: [network],
+        ownEncoded: [ownEncodedOf(network)],
+        contexts: [address('198.51.100.1')],
+        gatewayReference: 1n,
+        referenceLength: 8,
+        quotaPerPeer,
+      },
+    )
+  }
+
+  /** A second passes, as often as a whole scan may take. */
+  pass(seconds: number): void {
+    this.now += seconds
+    this.mapper.tick()
+  }
+}
+
+let world: World
+beforeEach(() => {
+  world = new World()
+})
+afterEach(() => expect(world.tables.ours.size).toBeLessThanOrEqual(8192))
+
+describe('owners', () => {
+  it('the earlier one wins, and the later takes over when it goes', async () => {
+    const { mapper, tables } = world
+    await mapper.setSource('hosts', [ours('10.1.0.2', 11n)])
+    await mapper.setSource('static', [ours('10.1.0.2', 12n)])
+    expect(tables.ours.findReference(reference(12))).toBeGreaterThanOrEqual(0)
+    expect(tables.ours.findReference(reference(11))).toBe(-1)
+    expect(mapper.problems()).toMatchObject([{ owner: 'hosts', reason: 'shadowed' }])
+    await mapper.setSource('static', [])
+    expect(tables.ours.findReference(reference(11))).toBeGreaterThanOrEqual(0)
+    expect(mapper.problems()).toEqual([])
+  })
+  it('a shadowed assertion is reported once', async () => {
+    await world.mapper.setSource('static', [ours('10.1.0.2', 12n)])
+    await world.mapper.setSource('hosts', [ours('10.1.0.2', 11n)])
+    await world.mapper.setSource('crd', [ours('10.1.0.9', 13n)])
+    expect(world.problems).toHaveLength(1)
+  })
+  it('within one owner, a second reference for an address is refused by name', async () => {
+    const problems = await world.mapper.setSource('hosts', [ours('10.1.0.2', 11n), ours('10.1.0.2', 12n)])
+    expect(problems).toMatchObject([{ reason: 'AddressAlreadyReferenced' }])
+  })
+  it('two lines that say the same are one', async () => {
+    expect(await world.mapper.setSource('hosts', [ours('10.1.0.2', 11n), ours('10.1.0.2', 11n)])).toEqual([])
+  })
+  it.each([
+    [ours('10.1.0.2', 0n), 'invalid'],
+    [ours('10.1.0.2', 1n), 'invalid'],
+    [ours('10.1.0.2', 0x1000n), 'not_static'],
+    [ours('10.240.0.9', 5n), 'invalid'],
+    [ours('fd01::2', 5n), 'invalid'],
+    [theirs('10.1.0.2', '198.51.100.2', 5n), 'outside_encoding_network'],
+    [theirs('10.240.0.1', '198.51.100.2', 5n), 'invalid'],
+    [theirs('10.240.16.2', '198.51.100.2', 5n), 'not_static'],
+    [theirs('10.240.1.2', '224.0.0.1', 5n), 'invalid'],
+  ])('%o is refused: %s', async (assertion, reason) => {
+    expect(await world.mapper.setSource('hosts', [assertion])).toMatchObject([{ reason }])
+    expect(world.tables.ours.size + world.tables.theirs.size).toBe(0)
+  })
+  it('published hosts are opened before, and closed after, they are mapped', async () => {
+    await world.mapper.setSource('hosts', [ours('10.1.0.2', 11n), ours('10.1.0.3', 12n)])
+    await world.mapper.setSource('hosts', [ours('10.1.0.3', 12n), ours('10.1.0.4', 13n)])
+    expect(world.filter).toEqual(['+10.1.0.2', '+10.1.0.3', '+10.1.0.4', '-10.1.0.2'])
+  })
+  it('a dynamic mapping gives way to a published one', async () => {
+    const { mapper, tables } = world
+    expect(mapper.missNative(words('10.1.0.2'))).toBe(Fault.none)
+    await mapper.setSource('hosts', [ours('10.1.0.2', 11n)])
+    expect(tables.ours.size).toBe(1)
+    expect(tables.ours.findReference(reference(11))).toBe(tables.ours.findAddress(words('10.1.0.2')))
+  })
+})
+
+describe('dynamic mappings', () => {
+  const remote = { context: Uint8Array.of(198, 51, 100, 2), reference: 99n, family: 4 } as const
+
+  it('a remote host keeps its encoded address, which follows the rule of dynamic ones', async () => {
+    const first = world.mapper.encodedFor(remote)
+    const second = world.mapper.encodedFor(remote)
+    if ('refused' in first || 'refused' in second) throw new Error('refused')
+    await Promise.all([first.durable, second.durable])
+    expect(formatAddress(second.encoded)).toBe(formatAddress(first.encoded))
+    expect(first.encoded[2]).toBeGreaterThanOrEqual(16)
+    expect(world.saved.size).toBe(1)
+  })
+  it('is not acknowledged while it cannot be saved, and is later', async () => {
+    world.failSaves = true
+    const first = world.mapper.encodedFor(remote)
+    if ('refused' in first) throw new Error('refused')
+    await expect(first.durable).rejects.toThrow('disk full')
+    world.failSaves = false
+    const again = world.mapper.encodedFor(remote)
+    if ('refused' in again) throw new Error('refused')
+    await again.durable
+    expect(again.encoded).toEqual(first.encoded)
+  })
+  it.each([
+    [{ ...remote, reference: 0n }, 'reference'],
+    [{ ...remote, context: Uint8Array.of(224, 0, 0, 1) }, 'unicast'],
+    [{ ...remote, context: Uint8Array.of(0, 0, 0, 0) }, 'unicast'],
+  ])('%o is refused', (wanted, why) => {
+    expect(world.mapper.encodedFor(wanted)).toMatchObject({ refused: expect.stringContaining(why) })
+  })
+  it('live on while they are used, and go when they are not', () => {
+    const { mapper, tables } = world
+    mapper.missNative(words('10.1.0.2'))
+    const slot = tables.ours.findAddress(words('10.1.0.2'))
+    world.pass(10_000)
+    tables.ours.lastUsed[slot] = world.now
+    world.pass(5000)
+    expect(tables.ours.findAddress(words('10.1.0.2'))).toBe(slot)
+    world.pass(14_401)
+    expect(tables.ours.findAddress(words('10.1.0.2'))).toBe(-1)
+    expect(world.saved.size).toBe(0)
+  })
+  it('references have 8 bytes, and 16 or more in bits 15..8', () => {
+    for (let i = 2; i < 50; i++) {
+      world.mapper.missNative(words(`10.1.0.${i}`))
+      const value = referenceFromWords(world.tables.ours.reference(world.tables.ours.findAddress(words(`10.1.0.${i}`))))
+      expect(value < 1n << 56n && ((value >> 8n) & 0xffn) >= 16n).toBe(true)
+    }
+  })
+  it('a peer has a quota', () => {
+    world = new World(3)
+    const results = [1, 2, 3, 4].map(n => world.mapper.encodedFor({ ...remote, reference: BigInt(n + 100) }))
+    expect(results.map(result => 'refused' in result)).toEqual([false, false, false, true])
+    expect('refused' in world.mapper.encodedFor({ ...remote, context: Uint8Array.of(198, 51, 100, 3) })).toBe(false)
+  })
+})
+
+describe('tentative mappings', () => {
+  const from = (n: number, context = '198.51.100.2') => ({ context: words(context), reference: reference(0x20000 + n), family: 4 }) as const
+
+  it('go after a minute without an answer, and are never saved', () => {
+    expect(world.mapper.missRemote(from(1))).toBe(Fault.none)
+    world.pass(59)
+    expect(world.tables.theirs.size).toBe(1)
+    world.pass(2)
+    expect([world.tables.theirs.size, world.saved.size]).toEqual([0, 0])
+  })
+  it('stay when the host answered', () => {
+    world.mapper.missRemote(from(1))
+    world.tables.theirs.answered[world.tables.theirs.findRemote(words('198.51.100.2'), reference(0x20001), 4)] = 1
+    world.pass(1)
+    world.pass(100)
+    expect([world.tables.theirs.size, world.saved.size]).toEqual([1, 1])
+  })
+  it('are 256 for one peer', () => {
+    const faults = Array.from({ length: 300 }, (_, i) => world.mapper.missRemote(from(i)))
+    expect(faults.filter(fault => fault === Fault.none)).toHaveLength(256)
+    expect(faults.at(-1)).toBe(Fault.quota_exceeded)
+    expect(world.mapper.missRemote(from(1, '198.51.100.3'))).toBe(Fault.none)
+  })
+  it('are an eighth of all, the oldest going first, and never push out others', () => {
+    for (let i = 0; i < 200; i++) world.mapper.encodedFor({ context: Uint8Array.of(198, 51, 100, 9), reference: BigInt(500 + i), family: 4 })
+    for (let i = 0; i < 3000; i++) world.mapper.missRemote(from(i, `198.51.${100 + Math.floor(i / 200)}.7`))
+    expect(world.tables.theirs.size).toBe(200 + 8192 / 8)
+    expect(world.tables.theirs.findRemote(words('198.51.114.7'), reference(0x20000 + 2999), 4)).toBeGreaterThanOrEqual(0)
+    expect(world.tables.theirs.findRemote(words('198.51.100.7'), reference(0x20000), 4)).toBe(-1)
+  })
+})
