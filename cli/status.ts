@@ -33,14 +33,18 @@ export function renderStatus(report: StatusReport): string {
 function headline(report: StatusReport): string {
   const contexts = report.contexts.length > 0 ? report.contexts.join(', ') : 'address unknown'
   const tun = report.tun ? `, ${report.tun.name} MTU ${report.tun.mtu}` : ', no packets (devmode)'
-  const off = Object.entries(report.offloads).filter(([, on]) => !on).map(([name]) => name)
+  const off = Object.entries(report.offloads)
+    .filter(([, on]) => !on)
+    .map(([name]) => name)
   const offloads = off.length > 0 ? `, without ${off.join(', ')}` : ''
   return `ipref gateway ${report.version}: ${contexts}${tun}, up ${duration(report.uptimeSeconds)}${offloads}`
 }
 
 function mappings(report: StatusReport): string {
   const { counts, rows, truncated } = report.mappings
-  const total = Object.entries(counts).filter(([, n]) => n > 0).map(([owner, n]) => `${n} ${owner}`)
+  const total = Object.entries(counts)
+    .filter(([, n]) => n > 0)
+    .map(([owner, n]) => `${n} ${owner}`)
   const title = `Mappings: ${total.length > 0 ? total.join(', ') : 'none'}`
   if (rows.length === 0) return title
   const table = renderTable(
@@ -84,8 +88,16 @@ function traffic(of: { encap: DirectionReport; decap: DirectionReport }): string
     quantity(d.answered),
     quantity(Object.values(d.refused).reduce((a, b) => a + b, 0)),
   ]
-  const lines = [renderTable(['TRAFFIC', 'PACKETS', 'BYTES', 'FORWARDED', 'ANSWERED', 'REFUSED'], [row('to the tunnel', of.encap), row('from the tunnel', of.decap)])]
-  for (const [name, direction] of [['to the tunnel', of.encap], ['from the tunnel', of.decap]] as const) {
+  const lines = [
+    renderTable(
+      ['TRAFFIC', 'PACKETS', 'BYTES', 'FORWARDED', 'ANSWERED', 'REFUSED'],
+      [row('to the tunnel', of.encap), row('from the tunnel', of.decap)],
+    ),
+  ]
+  for (const [name, direction] of [
+    ['to the tunnel', of.encap],
+    ['from the tunnel', of.decap],
+  ] as const) {
     for (const [reason, count] of Object.entries(direction.refused)) lines.push(`  refused ${name}: ${reason} ${count}`)
   }
   return lines.join('\n')

@@ -8,7 +8,8 @@ export async function runTrace(argv: readonly string[]): Promise<number> {
   const args = parseCommand(argv)
   if (typeof args === 'string') return fail('trace', args, 2)
   const [address] = args.rest
-  if (!address || args.rest.length !== 1) return fail('trace', 'usage: ipref trace ADDRESS   (an encoded address, or one of a host of ours)', 2)
+  if (!address || args.rest.length !== 1)
+    return fail('trace', 'usage: ipref trace ADDRESS   (an encoded address, or one of a host of ours)', 2)
   try {
     const report = (await askControl(args.controlSocket, { do: 'trace', address })) as TraceReport
     process.stdout.write(`${args.json ? JSON.stringify(report, null, 2) : renderTrace(report)}\n`)

@@ -9,9 +9,9 @@ import {
   formatAddress,
   formatPrefix,
   isUnspecified,
+  type Prefix,
   parseAddress,
   parsePrefix,
-  type Prefix,
   prefixContains,
   prefixesOverlap,
 } from '../ipref/address.ts'
@@ -126,7 +126,9 @@ function add(given: Map<string, Given[]>, option: Option, value: Given, problems
 }
 
 function unknown(where: string, name: string): string {
-  const near = [...options.keys()].map(known => ({ known, distance: distanceOf(known, name) })).sort((a, b) => a.distance - b.distance)[0]
+  const near = [...options.keys()]
+    .map(known => ({ known, distance: distanceOf(known, name) }))
+    .sort((a, b) => a.distance - b.distance)[0]
   return `${where}: unknown${near && near.distance <= 3 ? `; did you mean ${near.known}?` : '; ipref gateway -help lists all'}`
 }
 
@@ -135,14 +137,20 @@ function distanceOf(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, i) => i)
   for (let i = 1; i <= a.length; i++) {
     const next = [i]
-    for (let j = 1; j <= b.length; j++) next[j] = Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1))
+    for (let j = 1; j <= b.length; j++)
+      next[j] = Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1))
     row = next
   }
   return row[b.length]!
 }
 
 // what the command line has not said
-function mergeFile(file: string, readFile: (path: string) => string, given: Map<string, Given[]>, problems: string[]): void {
+function mergeFile(
+  file: string,
+  readFile: (path: string) => string,
+  given: Map<string, Given[]>,
+  problems: string[],
+): void {
   let text: string
   try {
     text = readFile(file)
@@ -152,7 +160,8 @@ function mergeFile(file: string, readFile: (path: string) => string, given: Map<
   }
   const lines = new LineCounter()
   const document = parseDocument(text, { lineCounter: lines })
-  for (const error of document.errors) problems.push(`${file}:${error.linePos?.[0].line ?? 1}: ${error.message.split('\n')[0]}`)
+  for (const error of document.errors)
+    problems.push(`${file}:${error.linePos?.[0].line ?? 1}: ${error.message.split('\n')[0]}`)
   if (document.errors.length > 0 || document.contents === null) return
   if (!isMap(document.contents)) {
     problems.push(`${file}:1: expected names and values, such as\n    gateway: 198.51.100.1`)
@@ -191,12 +200,16 @@ class Reader {
   read(): GatewayConfig {
     const both = this.#addresses('gateway')
     const bind = this.#onePerFamily('gateway-bind', [...this.#addresses('gateway-bind'), ...both])
-    const contexts = this.#onePerFamily('gateway-pub', [...this.#addresses('gateway-pub'), ...both]).filter(a => !isUnspecified(a))
+    const contexts = this.#onePerFamily('gateway-pub', [...this.#addresses('gateway-pub'), ...both]).filter(
+      a => !isUnspecified(a),
+    )
     const encodingNetworks = this.#encodingNetworks()
     const localNetworks = this.#values('local-net').flatMap(given => this.#prefix(given))
     const [devmode, cleanup] = [this.#boolean('devmode'), this.#boolean('cleanup')]
     if (bind.length === 0 && !devmode && !cleanup) {
-      this.#problems.push('-gateway: the address to listen on is missing; write -gateway ADDRESS (or -gateway-bind, behind NAT)')
+      this.#problems.push(
+        '-gateway: the address to listen on is missing; write -gateway ADDRESS (or -gateway-bind, behind NAT)',
+      )
     }
     this.#checkOverlap(encodingNetworks, localNetworks, [...bind, ...contexts])
     const debug = this.#boolean('debug') || this.#boolean('trace')
@@ -258,13 +271,15 @@ class Reader {
   #choice(name: string): string {
     const given = this.#values(name).at(-1)!
     const { oneOf } = options.get(name)!
-    if (!oneOf!.includes(given.text)) this.#problems.push(`${given.where}: ${given.text} is not one of ${oneOf!.join(', ')}`)
+    if (!oneOf!.includes(given.text))
+      this.#problems.push(`${given.where}: ${given.text} is not one of ${oneOf!.join(', ')}`)
     return given.text
   }
 
   #boolean(name: string): boolean {
     const given = this.#values(name).at(-1)!
-    if (given.text !== 'true' && given.text !== 'false') this.#problems.push(`${given.where}: ${given.text} is neither true nor false`)
+    if (given.text !== 'true' && given.text !== 'false')
+      this.#problems.push(`${given.where}: ${given.text} is neither true nor false`)
     return given.text === 'true'
   }
 
@@ -273,14 +288,16 @@ class Reader {
     if (!given) return undefined
     const { least = 0, most = Number.MAX_SAFE_INTEGER } = options.get(name)!
     const value = /^\d+$/.test(given.text) ? Number(given.text) : Number.NaN
-    if (!(value >= least && value <= most)) this.#problems.push(`${given.where}: ${given.text} is no number from ${least} to ${most}`)
+    if (!(value >= least && value <= most))
+      this.#problems.push(`${given.where}: ${given.text} is no number from ${least} to ${most}`)
     return value
   }
 
   #reference(name: string): bigint {
     const given = this.#values(name).at(-1)!
     const value = parseReference(given.text)
-    if (value === undefined || value === 0n) this.#problems.push(`${given.where}: ${given.text} is no reference (1, 11, 0-7000, …)`)
+    if (value === undefined || value === 0n)
+      this.#problems.push(`${given.where}: ${given.text} is no reference (1, 11, 0-7000, …)`)
     return value ?? 1n
   }
 
@@ -297,7 +314,9 @@ class Reader {
     for (const address of addresses) {
       const before = families.get(familyOf(address))
       if (before && !equalAddress(before, address)) {
-        this.#problems.push(`-${name}: two IPv${familyOf(address)} addresses, ${formatAddress(before)} and ${formatAddress(address)}; there can be one`)
+        this.#problems.push(
+          `-${name}: two IPv${familyOf(address)} addresses, ${formatAddress(before)} and ${formatAddress(address)}; there can be one`,
+        )
       }
       families.set(familyOf(address), address)
     }
@@ -306,7 +325,10 @@ class Reader {
 
   #prefix(given: Given): Prefix[] {
     const prefix = parsePrefix(given.text)
-    if (!prefix) this.#problems.push(`${given.where}: ${given.text} is no prefix with zeros behind its length (10.1.0.0/24, fd01::/64)`)
+    if (!prefix)
+      this.#problems.push(
+        `${given.where}: ${given.text} is no prefix with zeros behind its length (10.1.0.0/24, fd01::/64)`,
+      )
     return prefix ? [prefix] : []
   }
 
@@ -316,8 +338,12 @@ class Reader {
       const [prefix] = this.#prefix(given)
       if (!prefix) continue
       const bits = prefix.address.length * 8 - prefix.length
-      if (bits < LEAST_HOST_BITS) this.#problems.push(`${given.where}: ${given.text} is too small; it needs /${prefix.address.length * 8 - LEAST_HOST_BITS} or shorter`)
-      if (networks.some(n => n.family === prefix.family)) this.#problems.push(`${given.where}: a second IPv${prefix.family} encoding network; there can be one`)
+      if (bits < LEAST_HOST_BITS)
+        this.#problems.push(
+          `${given.where}: ${given.text} is too small; it needs /${prefix.address.length * 8 - LEAST_HOST_BITS} or shorter`,
+        )
+      if (networks.some(n => n.family === prefix.family))
+        this.#problems.push(`${given.where}: a second IPv${prefix.family} encoding network; there can be one`)
       networks.push(prefix)
     }
     return networks.sort((a, b) => a.family - b.family)
@@ -326,10 +352,16 @@ class Reader {
   #checkOverlap(encoding: readonly Prefix[], local: readonly Prefix[], own: readonly Uint8Array[]): void {
     for (const network of encoding) {
       for (const prefix of local) {
-        if (prefixesOverlap(network, prefix)) this.#problems.push(`-local-net ${formatPrefix(prefix)} overlaps the encoding network ${formatPrefix(network)}; choose another with -encode-net`)
+        if (prefixesOverlap(network, prefix))
+          this.#problems.push(
+            `-local-net ${formatPrefix(prefix)} overlaps the encoding network ${formatPrefix(network)}; choose another with -encode-net`,
+          )
       }
       for (const address of own) {
-        if (prefixContains(network, address)) this.#problems.push(`${formatAddress(address)} lies in the encoding network ${formatPrefix(network)}; choose another with -encode-net`)
+        if (prefixContains(network, address))
+          this.#problems.push(
+            `${formatAddress(address)} lies in the encoding network ${formatPrefix(network)}; choose another with -encode-net`,
+          )
       }
     }
   }
@@ -338,12 +370,23 @@ class Reader {
   #static(given: Given): Assertion[] {
     const { records, errors } = parseHostsFile(given.text.replace('=', 'static #='))
     if (errors.length > 0 || records.length !== 1) {
-      this.#problems.push(`${given.where}: ${given.text}: ${errors[0]?.problem ?? "write 'ADDRESS = pub + REFERENCE' or 'ADDRESS = ext CONTEXT + REFERENCE'"}`)
+      this.#problems.push(
+        `${given.where}: ${given.text}: ${errors[0]?.problem ?? "write 'ADDRESS = pub + REFERENCE' or 'ADDRESS = ext CONTEXT + REFERENCE'"}`,
+      )
       return []
     }
     const record = records[0]!
     const where = given.where
-    if (record.kind === 'ours') return [{ kind: 'ours', address: record.address, contexts: record.context ?? 'all', reference: record.reference, where }]
+    if (record.kind === 'ours')
+      return [
+        {
+          kind: 'ours',
+          address: record.address,
+          contexts: record.context ?? 'all',
+          reference: record.reference,
+          where,
+        },
+      ]
     return [{ kind: 'theirs', encoded: record.address, context: record.context, reference: record.reference, where }]
   }
 
@@ -355,7 +398,9 @@ class Reader {
     const address = parseAddress(host)
     const port = portText === undefined ? this.#number('remote-gateway-port')! : Number(portText)
     if (!address || port < 1 || port > 65535) {
-      this.#problems.push(`${given.where}: ${given.text} is no peer (198.51.100.2, 198.51.100.2:1045, [2001:db8::2]:1045)`)
+      this.#problems.push(
+        `${given.where}: ${given.text} is no peer (198.51.100.2, 198.51.100.2:1045, [2001:db8::2]:1045)`,
+      )
       return []
     }
     return [{ address, port }]
@@ -366,7 +411,8 @@ class Reader {
     if (given.text === 'off') return undefined
     const match = /^(?:\[([^\]]*)\]|([^:]*)):(\d+)$/.exec(given.text)
     const port = Number(match?.[3])
-    if (!match || port > 65535) this.#problems.push(`${given.where}: ${given.text} is no ADDRESS:PORT (127.0.0.1:9145, :9145, off)`)
+    if (!match || port > 65535)
+      this.#problems.push(`${given.where}: ${given.text} is no ADDRESS:PORT (127.0.0.1:9145, :9145, off)`)
     return { host: match?.[1] ?? match?.[2] ?? '', port }
   }
 

@@ -4,7 +4,17 @@
  */
 import { familyOf, formatAddress, formatPrefix, type Prefix, prefixesOverlap } from '../ipref/address.ts'
 import { renderRemoval } from './hostFilter.ts'
-import { addAddress, addRoute, type Link, linkByName, listAddresses, listLinks, listRoutes, routeTo, setLink } from './sys/netlink.ts'
+import {
+  addAddress,
+  addRoute,
+  type Link,
+  linkByName,
+  listAddresses,
+  listLinks,
+  listRoutes,
+  routeTo,
+  setLink,
+} from './sys/netlink.ts'
 import { runNft } from './sys/nft.ts'
 import { removeTun } from './sys/tun.ts'
 
@@ -47,7 +57,9 @@ export function deviceProblem(settings: DeviceSettings): string | undefined {
   if (!link.up) return `TUN device ${settings.name} is down`
   if (link.mtu !== settings.mtu) return `MTU of ${settings.name} is ${link.mtu}, should be ${settings.mtu}`
   const routes = listRoutes().filter(route => route.interfaceIndex === link.index)
-  const lost = settings.encodingNetworks.find(n => !routes.some(r => r.length === n.length && formatAddress(r.destination) === formatAddress(n.address)))
+  const lost = settings.encodingNetworks.find(
+    n => !routes.some(r => r.length === n.length && formatAddress(r.destination) === formatAddress(n.address)),
+  )
   return lost ? `route to ${formatPrefix(lost)} is gone` : undefined
 }
 

@@ -29,7 +29,14 @@ import { healthPages, servePages } from '../runtime/http.ts'
 import type { Logger } from '../runtime/log.ts'
 import type { GatewayConfig } from './config.ts'
 import type { DirectionReport, PeerReport, StatusReport, TraceReport } from './controlReports.ts'
-import { configureDevice, type DeviceSettings, deviceProblem, mtuOfAddress, overlapWithHost, wireMtuTo } from './device.ts'
+import {
+  configureDevice,
+  type DeviceSettings,
+  deviceProblem,
+  mtuOfAddress,
+  overlapWithHost,
+  wireMtuTo,
+} from './device.ts'
 import type { ForwardSettings } from './forward/environment.ts'
 import { tunMtuOf } from './forward/mtu.ts'
 import { HostFilter } from './hostFilter.ts'
@@ -63,7 +70,9 @@ const RANDOM_WORDS = 256
 const DEVICE_CHECK_TICKS = 4
 const TICK_MS = 250
 
-export const version: string = (JSON.parse(readFileSync(join(import.meta.dirname, '../package.json'), 'utf8')) as { version: string }).version
+export const version: string = (
+  JSON.parse(readFileSync(join(import.meta.dirname, '../package.json'), 'utf8')) as { version: string }
+).version
 
 export class Gateway {
   readonly #config: GatewayConfig
@@ -125,7 +134,15 @@ export class Gateway {
     this.#ends.push(() => control.close())
     await this.#startPages()
     this.#isReady = true
-    this.#log.info({ listening: this.#listening(), tun: config.devmode ? null : config.tunName, mtu: this.#device?.mtu, mappings: this.#mapper.countsByOwner() }, 'gateway started')
+    this.#log.info(
+      {
+        listening: this.#listening(),
+        tun: config.devmode ? null : config.tunName,
+        mtu: this.#device?.mtu,
+        mappings: this.#mapper.countsByOwner(),
+      },
+      'gateway started',
+    )
   }
 
   // ---- peers
@@ -160,7 +177,8 @@ export class Gateway {
     const socket = this.#sockets.find(s => s.family === family)
     if (!socket) return false
     const theirContext = bytesFromWords(to)
-    const ourContext = this.#config.contexts.find(c => c.length === theirContext.length) ?? new Uint8Array(theirContext.length)
+    const ourContext =
+      this.#config.contexts.find(c => c.length === theirContext.length) ?? new Uint8Array(theirContext.length)
     const references = encodeReferences(this.#config.gatewayReference, 1n)
     const addressing = {
       family,
@@ -185,14 +203,21 @@ export class Gateway {
         tables,
         store: this.#store,
         filter: { change: (published, withdrawn) => this.#filter?.change(published, withdrawn) ?? Promise.resolve() },
-        peers: { require: (a0, a1, a2, a3) => peers.require(a0, a1, a2, a3), release: n => peers.release(n), capacity: config.maxPeers },
+        peers: {
+          require: (a0, a1, a2, a3) => peers.require(a0, a1, a2, a3),
+          release: n => peers.release(n),
+          capacity: config.maxPeers,
+        },
         now: monotonicSeconds,
         unixNow: () => Date.now() / 1000,
         random32: () => this.#random32(),
         onProblems: problems => {
           for (const problem of problems) {
             const where = problem.assertion.where
-            this.#log.warn({ component: 'mapper', owner: problem.owner, ...(where ? { where } : {}), reason: problem.reason }, problem.detail)
+            this.#log.warn(
+              { component: 'mapper', owner: problem.owner, ...(where ? { where } : {}), reason: problem.reason },
+              problem.detail,
+            )
           }
         },
       },
@@ -205,7 +230,11 @@ export class Gateway {
     })
     if (isBroken) this.#mapper.saveAll()
     this.#ends.push(() => this.#store.close())
-    if (restored > 0) this.#log.info({ component: 'store', mappings: restored, ms: Math.round(performance.now() - begun) }, 'mappings restored')
+    if (restored > 0)
+      this.#log.info(
+        { component: 'store', mappings: restored, ms: Math.round(performance.now() - begun) },
+        'mappings restored',
+      )
   }
 
   #random32(): number {
@@ -223,13 +252,24 @@ export class Gateway {
 
   // ---- packets
 
-  async #startPlane(mappings: SharedArrayBuffer[], peers: { buffer: SharedArrayBuffer; capacity: number }): Promise<void> {
+  async #startPlane(
+    mappings: SharedArrayBuffer[],
+    peers: { buffer: SharedArrayBuffer; capacity: number },
+  ): Promise<void> {
     const config = this.#config
     const families = config.bind.map(familyOf)
-    const wireMtu = config.wireMtu ?? Math.min(...config.bind.map(address => mtuOfAddress(address) ?? (isUnspecified(address) ? 1500 : wireMtuTo(address))))
+    const wireMtu =
+      config.wireMtu ??
+      Math.min(
+        ...config.bind.map(address => mtuOfAddress(address) ?? (isUnspecified(address) ? 1500 : wireMtuTo(address))),
+      )
     this.#device = {
       name: config.tunName,
-      mtu: tunMtuOf(wireMtu, families, config.encodingNetworks.map(n => n.family)),
+      mtu: tunMtuOf(
+        wireMtu,
+        families,
+        config.encodingNetworks.map(n => n.family),
+      ),
       ownEncoded: config.ownEncoded,
       encodingNetworks: config.encodingNetworks,
     }
@@ -239,7 +279,12 @@ export class Gateway {
     const { tunTso4: tso4, tunTso6: tso6, tunUso4: uso4, tunUso6: uso6 } = offloads
     const tun = openTun({ name: config.tunName, offloads: { tso4, tso6, uso4, uso6 } })
     this.#ends.push(() => closeSync(tun.fd))
-    Object.assign(offloads, { tunTso4: tun.offloads.tso4, tunTso6: tun.offloads.tso6, tunUso4: tun.offloads.uso4, tunUso6: tun.offloads.uso6 })
+    Object.assign(offloads, {
+      tunTso4: tun.offloads.tso4,
+      tunTso6: tun.offloads.tso6,
+      tunUso4: tun.offloads.uso4,
+      tunUso6: tun.offloads.uso6,
+    })
     configureDevice(this.#device)
     for (const address of config.bind) {
       const { fd, gro } = openTunnelSocket({ address, port: config.port, gro: offloads.udpGro })
@@ -248,12 +293,15 @@ export class Gateway {
       if (!gro) offloads.udpGro = false
     }
     await this.#startFilter()
-    this.#plane = new Plane({ tunFd: tun.fd, sockets: this.#sockets, settings: this.#forwardSettings(), offloads, mappings, peers }, {
-      makeWakeFd: makeEventFd,
-      wake: signalEventFd,
-      onMiss: (role, ring) => this.#onMiss(role, ring),
-      onWorker: event => this.#onWorker(event),
-    })
+    this.#plane = new Plane(
+      { tunFd: tun.fd, sockets: this.#sockets, settings: this.#forwardSettings(), offloads, mappings, peers },
+      {
+        makeWakeFd: makeEventFd,
+        wake: signalEventFd,
+        onMiss: (role, ring) => this.#onMiss(role, ring),
+        onWorker: event => this.#onWorker(event),
+      },
+    )
     this.#ends.push(() => this.#plane!.stop())
     await this.#plane.start()
   }
@@ -261,7 +309,8 @@ export class Gateway {
   async #chooseOffloads(): Promise<Offloads> {
     const { tunTso, tunUso, udpGso, udpGro } = this.#config.offloads
     const tested = testOffloads()
-    for (const [what, problem] of Object.entries(tested.problems)) this.#log.warn({ component: 'plane', offload: what }, `offload not used: ${problem}`)
+    for (const [what, problem] of Object.entries(tested.problems))
+      this.#log.warn({ component: 'plane', offload: what }, `offload not used: ${problem}`)
     return {
       tunTso4: tunTso,
       tunTso6: tunTso,
@@ -279,7 +328,9 @@ export class Gateway {
     try {
       await filter.install(this.#mapper.published())
     } catch (error) {
-      throw new Error(`${(error as Error).message}\n  without nftables anybody could begin connections to hosts that nobody published; -open-hosts allows that`)
+      throw new Error(
+        `${(error as Error).message}\n  without nftables anybody could begin connections to hosts that nobody published; -open-hosts allows that`,
+      )
     }
     this.#filter = filter
   }
@@ -355,7 +406,8 @@ export class Gateway {
     if (event.what === 'died') {
       this.#workersDown.add(event.role)
       log.error({ error: String(event.error) }, 'packet worker died; it is started again')
-    } else if (event.what === 'offload-off') log.warn({ offload: event.offload, errno: event.errno }, 'the kernel refused an offload; going on without it')
+    } else if (event.what === 'offload-off')
+      log.warn({ offload: event.offload, errno: event.errno }, 'the kernel refused an offload; going on without it')
     else {
       this.#workersDown.delete(event.role)
       if (event.what === 'restarted') log.warn('packet worker runs again')
@@ -379,7 +431,8 @@ export class Gateway {
     if (!this.#device) return
     try {
       const problem = deviceProblem(this.#device)
-      if (problem && problem !== this.#deviceTrouble) this.#log.warn({ component: 'device' }, `${problem}; putting it back`)
+      if (problem && problem !== this.#deviceTrouble)
+        this.#log.warn({ component: 'device' }, `${problem}; putting it back`)
       this.#deviceTrouble = problem
       if (problem) configureDevice(this.#device)
     } catch (error) {
@@ -395,7 +448,8 @@ export class Gateway {
       onProblems: problems => {
         this.#fileProblems = problems
         for (const problem of problems) this.#log.error({ component: 'hosts' }, problem)
-        if (problems.length === 0) this.#log.info({ component: 'hosts' }, `${this.#config.hostsFile}: no errors any more`)
+        if (problems.length === 0)
+          this.#log.info({ component: 'hosts' }, `${this.#config.hostsFile}: no errors any more`)
       },
     })
     this.#hosts = hosts
@@ -406,7 +460,15 @@ export class Gateway {
   async #setHosts(assertions: Assertion[]): Promise<void> {
     try {
       const problems = await this.#mapper.setSource('hosts', assertions)
-      this.#log.info({ component: 'hosts', file: this.#config.hostsFile, mappings: assertions.length - problems.length, problems: problems.length }, 'hosts file read')
+      this.#log.info(
+        {
+          component: 'hosts',
+          file: this.#config.hostsFile,
+          mappings: assertions.length - problems.length,
+          problems: problems.length,
+        },
+        'hosts file read',
+      )
     } catch (error) {
       this.#log.error({ component: 'hosts' }, (error as Error).message)
     }
@@ -417,7 +479,10 @@ export class Gateway {
     const tunnelFamilies = config.bind.length > 0 ? config.bind.map(familyOf) : [4, 6]
     this.#messages = new MapperMessages({
       encodedFor: wanted => this.#mapper.encodedFor(wanted),
-      setSource: (owner, assertions) => this.#mapper.setSource(owner, assertions).catch(error => this.#log.error({ component: 'mapper' }, (error as Error).message)),
+      setSource: (owner, assertions) =>
+        this.#mapper
+          .setSource(owner, assertions)
+          .catch(error => this.#log.error({ component: 'mapper' }, (error as Error).message)),
       encodedFamilies: config.encodingNetworks.map(n => n.family),
       tunnelFamilies,
     })
@@ -473,12 +538,19 @@ export class Gateway {
     this.#ends.push(() => metrics.stop())
     if (metricsAt) {
       const server = await servePages(metricsAt, {
-        '/metrics': async () => ({ status: 200, type: 'text/plain; version=0.0.4; charset=utf-8', body: await metrics.render() }),
+        '/metrics': async () => ({
+          status: 200,
+          type: 'text/plain; version=0.0.4; charset=utf-8',
+          body: await metrics.render(),
+        }),
       })
       this.#ends.push(() => server.close())
     }
     if (healthAt) {
-      const server = await servePages(healthAt, healthPages(() => this.#unready()))
+      const server = await servePages(
+        healthAt,
+        healthPages(() => this.#unready()),
+      )
       this.#ends.push(() => server.close())
     }
   }
@@ -494,7 +566,9 @@ export class Gateway {
   }
 
   #listening(): string[] {
-    return this.#config.bind.map(a => (a.length === 4 ? `${formatAddress(a)}:${this.#config.port}` : `[${formatAddress(a)}]:${this.#config.port}`))
+    return this.#config.bind.map(a =>
+      a.length === 4 ? `${formatAddress(a)}:${this.#config.port}` : `[${formatAddress(a)}]:${this.#config.port}`,
+    )
   }
 
   status(): StatusReport {
@@ -508,7 +582,13 @@ export class Gateway {
       encodingNetworks: config.encodingNetworks.map(formatPrefix),
       contexts: config.contexts.map(formatAddress),
       listening: this.#listening(),
-      workers: plane ? (['encap', 'decap'] as const).map(role => ({ role, running: !this.#workersDown.has(role), restarts: plane.restarts(role) })) : [],
+      workers: plane
+        ? (['encap', 'decap'] as const).map(role => ({
+            role,
+            running: !this.#workersDown.has(role),
+            restarts: plane.restarts(role),
+          }))
+        : [],
       offloads: { ...plane?.offloads },
       mappings: {
         counts: this.#mapper.countsByOwner(),
@@ -518,7 +598,11 @@ export class Gateway {
       },
       peers: this.#peers.status().map(peerReport),
       traffic: plane ? { encap: this.#direction('encap'), decap: this.#direction('decap') } : null,
-      problems: [...this.#unready(), ...this.#fileProblems, ...this.#mapper.problems().map(p => (p.assertion.where ? `${p.assertion.where}: ${p.detail}` : p.detail))],
+      problems: [
+        ...this.#unready(),
+        ...this.#fileProblems,
+        ...this.#mapper.problems().map(p => (p.assertion.where ? `${p.assertion.where}: ${p.detail}` : p.detail)),
+      ],
     }
   }
 
@@ -534,9 +618,22 @@ export class Gateway {
       answered += stats.answeredBy(fault)
     }
     const { packetsIn, bytesIn, packetsOut, bytesOut, forwarded, held } = Object.fromEntries(
-      (['packetsIn', 'bytesIn', 'packetsOut', 'bytesOut', 'forwarded', 'held'] as const).map(name => [name, stats.get(name)]),
+      (['packetsIn', 'bytesIn', 'packetsOut', 'bytesOut', 'forwarded', 'held'] as const).map(name => [
+        name,
+        stats.get(name),
+      ]),
     ) as Record<'packetsIn' | 'bytesIn' | 'packetsOut' | 'bytesOut' | 'forwarded' | 'held', number>
-    return { packetsIn, bytesIn, packetsOut, bytesOut, forwarded, held, waiting: stats.get('missed') - missed, answered, refused }
+    return {
+      packetsIn,
+      bytesIn,
+      packetsOut,
+      bytesOut,
+      forwarded,
+      held,
+      waiting: stats.get('missed') - missed,
+      answered,
+      refused,
+    }
   }
 
   /** Which relation and owner serves an address, what a packet to it would become, or the first thing that is wrong. */
@@ -547,23 +644,45 @@ export class Gateway {
     const address = parseAddress(text)
     if (!address) return done(`${text} is no IP address`)
     const network = this.#config.encodingNetworks.find(n => prefixContains(n, address))
-    step('encoding network', true, network ? `${text} lies in ${formatPrefix(network)}: it stands for a remote host` : `${text} lies in no encoding network: a host of ours`)
-    if (this.#config.ownEncoded.some(own => formatAddress(own) === formatAddress(address))) return done(`${text} is this gateway itself`)
+    step(
+      'encoding network',
+      true,
+      network
+        ? `${text} lies in ${formatPrefix(network)}: it stands for a remote host`
+        : `${text} lies in no encoding network: a host of ours`,
+    )
+    if (this.#config.ownEncoded.some(own => formatAddress(own) === formatAddress(address)))
+      return done(`${text} is this gateway itself`)
     const row = this.#mapper.describe(address)
     if (!row) {
       step('mapping', false, 'none')
-      return done(network ? `nothing is mapped to ${text}: name it in the hosts file, or ask for its name in DNS` : `${text} has no reference yet: it gets one when it first sends, or is published by \`#= pub + REFERENCE\``)
+      return done(
+        network
+          ? `nothing is mapped to ${text}: name it in the hosts file, or ask for its name in DNS`
+          : `${text} has no reference yet: it gets one when it first sends, or is published by \`#= pub + REFERENCE\``,
+      )
     }
     step('mapping', true, `${row.local} ⇔ ${row.remote}, owner ${row.owner}${row.tentative ? ' (tentative)' : ''}`)
     if (!network) {
       const isPublished = row.owner !== 'dynamic'
-      step('host filter', isPublished || this.#config.openHosts, isPublished ? 'published: others may begin connections' : 'not published: only replies reach it')
-      return done(`packets from ${text} leave with reference ${row.remote.slice(2)}; packets to that reference reach ${text}${isPublished || this.#config.openHosts ? '' : ', if they are replies'}`)
+      step(
+        'host filter',
+        isPublished || this.#config.openHosts,
+        isPublished ? 'published: others may begin connections' : 'not published: only replies reach it',
+      )
+      return done(
+        `packets from ${text} leave with reference ${row.remote.slice(2)}; packets to that reference reach ${text}${isPublished || this.#config.openHosts ? '' : ', if they are replies'}`,
+      )
     }
     return this.#traceRemote(row.remote, text, step, done)
   }
 
-  #traceRemote(remote: string, text: string, step: (what: string, ok: boolean, detail: string) => void, done: (verdict: string) => TraceReport): TraceReport {
+  #traceRemote(
+    remote: string,
+    text: string,
+    step: (what: string, ok: boolean, detail: string) => void,
+    done: (verdict: string) => TraceReport,
+  ): TraceReport {
     const context = remote.split(' ')[0]!
     const peer = this.#peers.status().find(p => formatWords(p.address) === context)
     if (!peer) {
@@ -571,10 +690,18 @@ export class Gateway {
       return done(`there is no room for the peer ${context}: raise -max-remote-gateways`)
     }
     const seen = peer.lastSeenAgo === undefined ? 'nothing heard from it yet' : `heard from ${peer.lastSeenAgo} s ago`
-    step('peer', true, `${context} port ${peer.port}, ${peer.verified ? 'verified' : 'not verified yet'}, path MTU ${peer.mtu}, ${seen}`)
+    step(
+      'peer',
+      true,
+      `${context} port ${peer.port}, ${peer.verified ? 'verified' : 'not verified yet'}, path MTU ${peer.mtu}, ${seen}`,
+    )
     const family = context.includes(':') ? 6 : 4
     const hasSocket = this.#config.bind.some(a => familyOf(a) === family)
-    step('tunnel', hasSocket, hasSocket ? `sent over IPv${family}` : `no IPv${family} address to send from; add one with -gateway-bind`)
+    step(
+      'tunnel',
+      hasSocket,
+      hasSocket ? `sent over IPv${family}` : `no IPv${family} address to send from; add one with -gateway-bind`,
+    )
     if (!hasSocket) return done(`this gateway has no IPv${family} side`)
     return done(`a packet to ${text} goes to ${remote}, by UDP to port ${peer.port}`)
   }

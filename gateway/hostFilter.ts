@@ -51,10 +51,7 @@ export class HostFilter {
     for (const address of withdrawn) this.#published.delete(address)
     for (const address of published) this.#published.add(address)
     const table = this.tableName
-    const script = [
-      ...elements('delete', table, withdrawn),
-      ...elements('add', table, published),
-    ].join('\n')
+    const script = [...elements('delete', table, withdrawn), ...elements('add', table, published)].join('\n')
     const run = () => (script === '' ? Promise.resolve() : this.#ports.nft(`${script}\n`))
     // an element that is already gone makes the transaction fail: then the whole table is put in force anew
     this.#waiting = this.#waiting.then(run).catch(() => this.#ports.nft(renderFilter(this.#settings, this.#published)))

@@ -4,7 +4,7 @@
  */
 import { monitorEventLoopDelay, PerformanceObserver } from 'node:perf_hooks'
 import { Counter, Gauge, Registry } from 'prom-client'
-import { faultDescriptions, faultNames, Fault } from '../ipref/faults.ts'
+import { Fault, faultDescriptions, faultNames } from '../ipref/faults.ts'
 import type { WorkerRole } from './plane/protocol.ts'
 import { type HistogramName, histogramBounds, type WorkerStats } from './plane/stats.ts'
 
@@ -32,40 +32,125 @@ export interface MetricRow {
 }
 
 export const metricTable: readonly MetricRow[] = [
-  { name: 'ipref_packets_received_total', kind: 'counter', labels: ['direction'], help: 'packets taken from the TUN device (encap) or the tunnel (decap)' },
+  {
+    name: 'ipref_packets_received_total',
+    kind: 'counter',
+    labels: ['direction'],
+    help: 'packets taken from the TUN device (encap) or the tunnel (decap)',
+  },
   { name: 'ipref_bytes_received_total', kind: 'counter', labels: ['direction'], help: 'bytes of them' },
-  { name: 'ipref_packets_sent_total', kind: 'counter', labels: ['direction'], help: 'packets put into the tunnel (encap) or the TUN device (decap)' },
+  {
+    name: 'ipref_packets_sent_total',
+    kind: 'counter',
+    labels: ['direction'],
+    help: 'packets put into the tunnel (encap) or the TUN device (decap)',
+  },
   { name: 'ipref_bytes_sent_total', kind: 'counter', labels: ['direction'], help: 'bytes of them' },
-  { name: 'ipref_packets_forwarded_total', kind: 'counter', labels: ['direction'], help: 'received packets that were forwarded' },
-  { name: 'ipref_packets_refused_total', kind: 'counter', labels: ['direction', 'reason'], help: 'received packets that were dropped, by reason' },
-  { name: 'ipref_packets_answered_total', kind: 'counter', labels: ['direction', 'reason'], help: 'received packets that were refused with an ICMP error' },
-  { name: 'ipref_packets_missed_total', kind: 'gauge', labels: ['direction'], help: 'packets that wait for a mapping, or got none' },
-  { name: 'ipref_packets_turned_around_total', kind: 'counter', labels: ['direction'], help: 'packets from our own network to itself' },
+  {
+    name: 'ipref_packets_forwarded_total',
+    kind: 'counter',
+    labels: ['direction'],
+    help: 'received packets that were forwarded',
+  },
+  {
+    name: 'ipref_packets_refused_total',
+    kind: 'counter',
+    labels: ['direction', 'reason'],
+    help: 'received packets that were dropped, by reason',
+  },
+  {
+    name: 'ipref_packets_answered_total',
+    kind: 'counter',
+    labels: ['direction', 'reason'],
+    help: 'received packets that were refused with an ICMP error',
+  },
+  {
+    name: 'ipref_packets_missed_total',
+    kind: 'gauge',
+    labels: ['direction'],
+    help: 'packets that wait for a mapping, or got none',
+  },
+  {
+    name: 'ipref_packets_turned_around_total',
+    kind: 'counter',
+    labels: ['direction'],
+    help: 'packets from our own network to itself',
+  },
   { name: 'ipref_wakeups_total', kind: 'counter', labels: ['direction'], help: 'returns of ppoll' },
   { name: 'ipref_receive_calls_total', kind: 'counter', labels: ['direction'], help: 'system calls that received' },
   { name: 'ipref_send_calls_total', kind: 'counter', labels: ['direction'], help: 'system calls that sent' },
-  { name: 'ipref_offload_fallbacks_total', kind: 'counter', labels: ['direction'], help: 'batches written again without an offload that the kernel refused' },
-  { name: 'ipref_send_retries_total', kind: 'counter', labels: ['direction'], help: 'sends repeated after a full queue or a queued error' },
+  {
+    name: 'ipref_offload_fallbacks_total',
+    kind: 'counter',
+    labels: ['direction'],
+    help: 'batches written again without an offload that the kernel refused',
+  },
+  {
+    name: 'ipref_send_retries_total',
+    kind: 'counter',
+    labels: ['direction'],
+    help: 'sends repeated after a full queue or a queued error',
+  },
   { name: 'ipref_receive_bytes', kind: 'histogram', labels: ['direction'], help: 'bytes received by one call' },
   { name: 'ipref_receive_segments', kind: 'histogram', labels: ['direction'], help: 'packets in one received buffer' },
   { name: 'ipref_send_segments', kind: 'histogram', labels: ['direction'], help: 'packets in one message sent' },
   { name: 'ipref_send_bytes', kind: 'histogram', labels: ['direction'], help: 'bytes of one message sent' },
   { name: 'ipref_batch_packets', kind: 'histogram', labels: ['direction'], help: 'packets handled for one wake-up' },
-  { name: 'ipref_worker_restarts_total', kind: 'counter', labels: ['direction'], help: 'times that a packet worker was started again' },
+  {
+    name: 'ipref_worker_restarts_total',
+    kind: 'counter',
+    labels: ['direction'],
+    help: 'times that a packet worker was started again',
+  },
   { name: 'ipref_offload', kind: 'gauge', labels: ['offload'], help: '1: in use' },
   { name: 'ipref_mapper_records', kind: 'gauge', labels: ['owner'], help: 'mappings by owner' },
-  { name: 'ipref_mapper_capacity', kind: 'gauge', labels: [], help: 'mappings of each relation that there is room for' },
-  { name: 'ipref_mapper_events_total', kind: 'counter', labels: ['event'], help: 'allocations, expiries, promotions and refusals of dynamic mappings' },
+  {
+    name: 'ipref_mapper_capacity',
+    kind: 'gauge',
+    labels: [],
+    help: 'mappings of each relation that there is room for',
+  },
+  {
+    name: 'ipref_mapper_events_total',
+    kind: 'counter',
+    labels: ['event'],
+    help: 'allocations, expiries, promotions and refusals of dynamic mappings',
+  },
   { name: 'ipref_mapper_problems', kind: 'gauge', labels: [], help: 'assertions that are not in force' },
   { name: 'ipref_peers', kind: 'gauge', labels: ['state'], help: 'remote gateways tracked' },
-  { name: 'ipref_peers_evicted_total', kind: 'counter', labels: [], help: 'remote gateways forgotten for want of room' },
-  { name: 'ipref_mapper_socket_requests_total', kind: 'counter', labels: ['outcome'], help: 'messages of the mapper socket' },
+  {
+    name: 'ipref_peers_evicted_total',
+    kind: 'counter',
+    labels: [],
+    help: 'remote gateways forgotten for want of room',
+  },
+  {
+    name: 'ipref_mapper_socket_requests_total',
+    kind: 'counter',
+    labels: ['outcome'],
+    help: 'messages of the mapper socket',
+  },
   { name: 'ipref_store_commits_total', kind: 'counter', labels: [], help: 'transactions of the mapping store' },
   { name: 'ipref_store_rows_total', kind: 'counter', labels: [], help: 'rows written by them' },
   { name: 'ipref_store_failing', kind: 'gauge', labels: [], help: '1: the mapping store cannot be written' },
-  { name: 'ipref_host_filter_dropped_total', kind: 'counter', labels: [], help: 'packets to hosts that nobody published' },
-  { name: 'ipref_event_loop_delay_seconds', kind: 'gauge', labels: ['quantile'], help: 'delay of the main thread since the last scrape' },
-  { name: 'ipref_gc_seconds_total', kind: 'counter', labels: [], help: 'time the main thread spent collecting garbage' },
+  {
+    name: 'ipref_host_filter_dropped_total',
+    kind: 'counter',
+    labels: [],
+    help: 'packets to hosts that nobody published',
+  },
+  {
+    name: 'ipref_event_loop_delay_seconds',
+    kind: 'gauge',
+    labels: ['quantile'],
+    help: 'delay of the main thread since the last scrape',
+  },
+  {
+    name: 'ipref_gc_seconds_total',
+    kind: 'counter',
+    labels: [],
+    help: 'time the main thread spent collecting garbage',
+  },
 ]
 
 const histograms: Readonly<Record<string, HistogramName>> = {
@@ -142,16 +227,19 @@ export class Metrics {
       if (fault === Fault.none) continue
       const dropped = stats.droppedBy(fault) + this.#sources.missesDropped[direction][fault]!
       this.#set('ipref_packets_refused_total', dropped, { direction, reason })
-      if (stats.answeredBy(fault) > 0) this.#set('ipref_packets_answered_total', stats.answeredBy(fault), { direction, reason })
+      if (stats.answeredBy(fault) > 0)
+        this.#set('ipref_packets_answered_total', stats.answeredBy(fault), { direction, reason })
     }
   }
 
   #rest(): void {
     const s = this.#sources
     for (const [offload, on] of Object.entries(s.offloads())) this.#set('ipref_offload', on ? 1 : 0, { offload })
-    for (const [owner, count] of Object.entries(s.mappings())) this.#set('ipref_mapper_records', count, { owner: owner.startsWith('dns:') ? 'dns' : owner })
+    for (const [owner, count] of Object.entries(s.mappings()))
+      this.#set('ipref_mapper_records', count, { owner: owner.startsWith('dns:') ? 'dns' : owner })
     this.#set('ipref_mapper_capacity', s.mappingCapacity)
-    for (const [event, count] of Object.entries(s.mapperCounts())) this.#set('ipref_mapper_events_total', count, { event })
+    for (const [event, count] of Object.entries(s.mapperCounts()))
+      this.#set('ipref_mapper_events_total', count, { event })
     this.#set('ipref_mapper_problems', s.problems())
     const peers = s.peers()
     this.#set('ipref_peers', peers.verified, { state: 'verified' })
@@ -160,12 +248,17 @@ export class Metrics {
     const socket = s.socket()
     this.#set('ipref_mapper_socket_requests_total', socket.acks, { outcome: 'ack' })
     this.#set('ipref_mapper_socket_requests_total', socket.nacks, { outcome: 'nack' })
-    for (const [fault, count] of Object.entries(socket.ignored)) this.#set('ipref_mapper_socket_requests_total', count, { outcome: `ignored_${fault}` })
+    for (const [fault, count] of Object.entries(socket.ignored))
+      this.#set('ipref_mapper_socket_requests_total', count, { outcome: `ignored_${fault}` })
     const store = s.store()
     this.#set('ipref_store_commits_total', store.commits)
     this.#set('ipref_store_rows_total', store.rowsWritten)
     this.#set('ipref_store_failing', store.failing ? 1 : 0)
-    for (const [quantile, p] of [['0.5', 50], ['0.99', 99], ['1', 100]] as const) {
+    for (const [quantile, p] of [
+      ['0.5', 50],
+      ['0.99', 99],
+      ['1', 100],
+    ] as const) {
       this.#set('ipref_event_loop_delay_seconds', this.#delay.percentile(p) / 1e9, { quantile })
     }
     this.#delay.reset()
@@ -196,7 +289,9 @@ export class Metrics {
 
 /** docs/metrics.md */
 export function renderMetricsPage(): string {
-  const rows = metricTable.map(row => `| \`${row.name}\` | ${row.kind} | ${row.labels.map(l => `\`${l}\``).join(', ')} | ${row.help} |`)
+  const rows = metricTable.map(
+    row => `| \`${row.name}\` | ${row.kind} | ${row.labels.map(l => `\`${l}\``).join(', ')} | ${row.help} |`,
+  )
   const reasons = faultNames.filter(name => name !== 'none').map(name => `| \`${name}\` | ${faultDescriptions[name]} |`)
   return [
     '# Metrics of the gateway',

@@ -7,7 +7,8 @@ import { parseReference } from './reference.ts'
 export type AaRecord = { context: Uint8Array; reference: bigint } | { name: string; reference: bigint }
 export type AaFault = 'no_plus' | 'several_plus' | 'context_invalid' | 'reference_invalid'
 
-const NAME = /^(?=.{1,254}$)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?$/
+const NAME =
+  /^(?=.{1,254}$)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?$/
 
 /** undefined: the string is not meant as one. */
 export function parseAaRecord(text: string): AaRecord | AaFault | undefined {

@@ -13,7 +13,14 @@ import { isStaticEncoded, isStaticReference } from './lifetimes.ts'
 import { parseReference } from './reference.ts'
 
 export type HostRecord =
-  | { kind: 'ours'; address: Uint8Array; context: Uint8Array | undefined; reference: bigint; names: string[]; line: number }
+  | {
+      kind: 'ours'
+      address: Uint8Array
+      context: Uint8Array | undefined
+      reference: bigint
+      names: string[]
+      line: number
+    }
   | { kind: 'theirs'; address: Uint8Array; context: Uint8Array; reference: bigint; names: string[]; line: number }
 
 export interface HostsError {
@@ -62,11 +69,13 @@ interface Start {
 
 function parsePub(words: string[], start: Start): HostRecord | string {
   // without a reference it is read, and refused later as reference 0
-  if (!words.includes('+') && words.length <= 1 && (words.length === 0 || parseAddress(words[0]!))) words = [...words, '+', '0']
+  if (!words.includes('+') && words.length <= 1 && (words.length === 0 || parseAddress(words[0]!)))
+    words = [...words, '+', '0']
   const parsed = parseRemote(words)
   if (typeof parsed === 'string') return `${parsed}; write pub + REFERENCE, or pub CONTEXT + REFERENCE`
   const { context, reference } = parsed
-  if (!isStaticReference(reference)) return 'a static reference has less than 16 in bits 15..8 (8-15 of its low 16 bits); those above are for dynamic mappings'
+  if (!isStaticReference(reference))
+    return 'a static reference has less than 16 in bits 15..8 (8-15 of its low 16 bits); those above are for dynamic mappings'
   return { kind: 'ours', ...start, context: context && isUnspecified(context) ? undefined : context, reference }
 }
 
@@ -75,7 +84,8 @@ function parseExt(words: string[], start: Start): HostRecord | string {
   if (typeof parsed === 'string') return `${parsed}; write ext CONTEXT + REFERENCE`
   const { context, reference } = parsed
   if (!context) return 'ext needs the address of their gateway; write ext CONTEXT + REFERENCE'
-  if (!isStaticEncoded(start.address)) return 'a static encoded address has less than 16 in its second-to-last byte; those above are for dynamic mappings'
+  if (!isStaticEncoded(start.address))
+    return 'a static encoded address has less than 16 in its second-to-last byte; those above are for dynamic mappings'
   return { kind: 'theirs', ...start, context, reference }
 }
 
@@ -84,10 +94,12 @@ function parseRemote(words: readonly string[]): { context: Uint8Array | undefine
   const plus = words.indexOf('+')
   const contextText = plus > 0 ? words[0] : undefined
   const rest = plus >= 0 ? words.slice(plus + 1) : words
-  if (plus > 1 || rest.length !== 1) return rest.length === 0 ? 'the reference is missing' : `cannot read \`${words.join(' ')}\``
+  if (plus > 1 || rest.length !== 1)
+    return rest.length === 0 ? 'the reference is missing' : `cannot read \`${words.join(' ')}\``
   const context = contextText === undefined ? undefined : parseAddress(contextText)
   if (contextText !== undefined && !context) return `${contextText} is no IP address`
-  if (context && !isUnicast(context) && !isUnspecified(context)) return `${contextText} cannot be the address of a gateway`
+  if (context && !isUnicast(context) && !isUnspecified(context))
+    return `${contextText} cannot be the address of a gateway`
   const reference = parseReference(rest[0]!)
   if (reference === undefined) return `${rest[0]} is no reference`
   return { context, reference }

@@ -25,7 +25,17 @@ export const TCP_HEADER = 20
 export const ICMP_HEADER = 8
 export const MAX_PACKET = 65535
 
-export const ip4 = { tos: 1, length: 2, identification: 4, fragment: 6, ttl: 8, protocol: 9, checksum: 10, source: 12, destination: 16 } as const
+export const ip4 = {
+  tos: 1,
+  length: 2,
+  identification: 4,
+  fragment: 6,
+  ttl: 8,
+  protocol: 9,
+  checksum: 10,
+  source: 12,
+  destination: 16,
+} as const
 export const IP4_DF = 0x4000
 export const IP4_MF = 0x2000
 export const IP4_OFFSET = 0x1fff

@@ -95,7 +95,8 @@ function decodeHostData(header: MessageHeader, message: Uint8Array): MapperReque
   if (!publicDomain) return 'content'
   const records: AddressRecord[] = []
   const step = recordLength(header)
-  for (let at = publicDomain.end; at + step <= message.length; at += step) records.push(readRecord(header, message, at)!)
+  for (let at = publicDomain.end; at + step <= message.length; at += step)
+    records.push(readRecord(header, message, at)!)
   const head = { batch: view.getUint32(8), hash: view.getBigUint64(12), local: local.text, public: publicDomain.text }
   return { header, what: 'hostData', head, records }
 }
@@ -152,7 +153,12 @@ export function encodeNack(header: MessageHeader): Uint8Array {
 export function encodeEncodedAck(header: MessageHeader, record: AddressRecord): Uint8Array {
   const message = answerHeader(header, Mode.ack, MESSAGE_HEADER + recordLength(header))
   message.set(
-    Buffer.concat([record.encoded, new Uint8Array(record.encoded.length), record.context, encodeReference(record.reference, REFERENCE_LENGTH)]),
+    Buffer.concat([
+      record.encoded,
+      new Uint8Array(record.encoded.length),
+      record.context,
+      encodeReference(record.reference, REFERENCE_LENGTH),
+    ]),
     MESSAGE_HEADER,
   )
   return message
@@ -176,7 +182,11 @@ export function encodeSame(request: Uint8Array, mode: number): Uint8Array {
 
 // ---- requests, for clients and tests
 
-export function encodeGetEncoded(header: Omit<MessageHeader, 'mode' | 'command'>, record: Omit<AddressRecord, 'encoded' | 'native'>, name = ''): Uint8Array {
+export function encodeGetEncoded(
+  header: Omit<MessageHeader, 'mode' | 'command'>,
+  record: Omit<AddressRecord, 'encoded' | 'native'>,
+  name = '',
+): Uint8Array {
   const text = name === '' ? new Uint8Array() : encodeString(name)
   const whole = { ...header, mode: Mode.request, command: Command.getEncoded }
   const message = answerHeader(whole, Mode.request, MESSAGE_HEADER + recordLength(whole) + text.length)

@@ -83,7 +83,10 @@ export function formatPrefixValue(value: bigint): string {
   const groups = Array.from({ length: GROUPS }, (_, i) => (value >> BigInt(16 * (GROUPS - 1 - i))) & 0xffffn)
   let used = GROUPS
   while (used > 1 && groups[used - 1] === 0n) used--
-  const text = groups.slice(0, used).map(group => group.toString(16)).join('-')
+  const text = groups
+    .slice(0, used)
+    .map(group => group.toString(16))
+    .join('-')
   return used === GROUPS ? text : `${text}--`
 }
 

@@ -15,7 +15,8 @@ export type Handler = (request: Record<string, unknown>) => unknown
 export async function serveControl(path: string, handle: Handler): Promise<{ close(): void }> {
   mkdirSync(dirname(path), { recursive: true, mode: 0o750 })
   if (existsSync(path)) {
-    if (await answers(path)) throw new Error(`${path} is in use by another process; choose another with -control-socket`)
+    if (await answers(path))
+      throw new Error(`${path} is in use by another process; choose another with -control-socket`)
     unlinkSync(path)
   }
   const server = createServer(socket => serve(socket, handle))
@@ -62,7 +63,8 @@ function serve(socket: Socket, handle: Handler): void {
 async function answer(line: string, handle: Handler): Promise<string> {
   try {
     const request: unknown = JSON.parse(line)
-    if (typeof request !== 'object' || request === null || Array.isArray(request)) throw new Error('a request is a JSON object')
+    if (typeof request !== 'object' || request === null || Array.isArray(request))
+      throw new Error('a request is a JSON object')
     return JSON.stringify({ ok: true, result: await handle(request as Record<string, unknown>) })
   } catch (error) {
     return JSON.stringify({ ok: false, error: (error as Error).message })

@@ -1,9 +1,14 @@
 /** Small HTTP services beside the program: /metrics, and /healthz with /readyz. Nothing secret is served; requests are not logged. */
 import { createServer, type Server } from 'node:http'
 
-export type Page = () => Promise<{ status: number; type: string; body: string }> | { status: number; type: string; body: string }
+export type Page = () =>
+  | Promise<{ status: number; type: string; body: string }>
+  | { status: number; type: string; body: string }
 
-export async function servePages(listen: { host: string; port: number }, pages: Readonly<Record<string, Page>>): Promise<{ port: number; close(): void }> {
+export async function servePages(
+  listen: { host: string; port: number },
+  pages: Readonly<Record<string, Page>>,
+): Promise<{ port: number; close(): void }> {
   const server = createServer(async (request, response) => {
     const page = pages[(request.url ?? '').split('?')[0]!]
     if (!page || (request.method !== 'GET' && request.method !== 'HEAD')) {

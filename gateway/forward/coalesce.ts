@@ -98,7 +98,11 @@ export class Coalescer {
     this.l4Header[i] = header
     this.#verified[i] = Verified.unknown
     const sequence = view.getInt32(l4 + tcp.sequence)
-    const joins = leader >= 0 && this.#sequence[leader] === sequence && this.#fits(leader, payload) && this.#sameTcp(leader, i, header)
+    const joins =
+      leader >= 0 &&
+      this.#sequence[leader] === sequence &&
+      this.#fits(leader, payload) &&
+      this.#sameTcp(leader, i, header)
     if (joins && this.#areRight(leader, i, is4, IPPROTO_TCP)) {
       this.#join(leader, i, payload)
       this.#sequence[leader] = (sequence + payload) | 0
@@ -181,7 +185,8 @@ export class Coalescer {
     const b = output.body[i]!
     if (view.getInt32(a + tcp.ack) !== view.getInt32(b + tcp.ack)) return false
     if (((view.getInt32(a + tcp.dataOffset) ^ view.getInt32(b + tcp.dataOffset)) & ~(TCP_PSH << 16)) !== 0) return false
-    for (let at: number = tcp.options; at < header; at += 4) if (view.getInt32(a + at) !== view.getInt32(b + at)) return false
+    for (let at: number = tcp.options; at < header; at += 4)
+      if (view.getInt32(a + at) !== view.getInt32(b + at)) return false
     return true
   }
 
@@ -192,7 +197,8 @@ export class Coalescer {
   #isRight(i: number, is4: boolean, protocol: number): boolean {
     if (this.#verified[i] === Verified.unknown) {
       const { output } = this.#env
-      const sum = this.#pseudo(i, is4, protocol, output.bodyLength[i]!) + this.#env.sum(output.body[i]!, output.bodyLength[i]!)
+      const sum =
+        this.#pseudo(i, is4, protocol, output.bodyLength[i]!) + this.#env.sum(output.body[i]!, output.bodyLength[i]!)
       this.#verified[i] = fold(sum) === 0xffff ? Verified.right : Verified.wrong
     }
     return this.#verified[i] === Verified.right

@@ -23,13 +23,13 @@ import {
 } from '../../ipref/icmp.ts'
 import {
   ICMP_HEADER,
-  icmp,
   IPPROTO_ICMP,
   IPPROTO_ICMPV6,
   IPPROTO_TCP,
   IPPROTO_UDP,
   IPV6_FRAGMENT_HEADER,
   IPV6_HEADER,
+  icmp,
   isOpaqueProtocol,
   TCP_HEADER,
   TCP_SYN,
@@ -207,17 +207,29 @@ export class Decap {
       packet.sc1 = this.#o1
       packet.sc2 = this.#o2
       packet.sc3 = this.#o3
-    } else if (packet.sc3 !== this.#o3 || packet.sc0 !== this.#o0 || packet.sc1 !== this.#o1 || packet.sc2 !== this.#o2) {
+    } else if (
+      packet.sc3 !== this.#o3 ||
+      packet.sc0 !== this.#o0 ||
+      packet.sc1 !== this.#o1 ||
+      packet.sc2 !== this.#o2
+    ) {
       return Fault.source_context_mismatch
     }
     const { settings } = this.#env
     const context = packet.family === 4 ? settings.context4 : settings.context6
     if (context && !packet.hasZeroDestination()) {
-      if (packet.dc3 !== context[3] || packet.dc0 !== context[0] || packet.dc1 !== context[1] || packet.dc2 !== context[2]) {
+      if (
+        packet.dc3 !== context[3] ||
+        packet.dc0 !== context[0] ||
+        packet.dc1 !== context[1] ||
+        packet.dc2 !== context[2]
+      ) {
         return Fault.destination_context_foreign
       }
     }
-    return packet.sr0 === 0 && packet.sr1 === 0 && packet.sr2 === 0 && packet.sr3 === 0 ? Fault.reference_zero : Fault.none
+    return packet.sr0 === 0 && packet.sr1 === 0 && packet.sr2 === 0 && packet.sr3 === 0
+      ? Fault.reference_zero
+      : Fault.none
   }
 
   #checkLayer4(packet: TunnelPacket): number {
@@ -332,7 +344,9 @@ export class Decap {
     const gateway = settings.gatewayReference
     if (!context || packet.sr3 !== gateway[3] || packet.sr0 !== gateway[0]) return false
     if (packet.sr1 !== gateway[1] || packet.sr2 !== gateway[2]) return false
-    return packet.sc3 === context[3] && packet.sc0 === context[0] && packet.sc1 === context[1] && packet.sc2 === context[2]
+    return (
+      packet.sc3 === context[3] && packet.sc0 === context[0] && packet.sc1 === context[1] && packet.sc2 === context[2]
+    )
   }
 
   // ---- output
@@ -436,7 +450,8 @@ export class Decap {
 
   #clamp(packet: TunnelPacket): void {
     const { settings, view } = this.#env
-    if (!settings.clampMss || packet.l4Length < TCP_HEADER || (view.getUint8(packet.l4 + tcp.flags) & TCP_SYN) === 0) return
+    if (!settings.clampMss || packet.l4Length < TCP_HEADER || (view.getUint8(packet.l4 + tcp.flags) & TCP_SYN) === 0)
+      return
     clampMss(view, packet.l4, packet.l4Length, settings.tunMtu - ipHeaderLength(this.#writer.family) - TCP_HEADER)
   }
 

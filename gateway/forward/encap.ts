@@ -23,14 +23,14 @@ import {
 } from '../../ipref/icmp.ts'
 import {
   ICMP_HEADER,
-  icmp,
   IPPROTO_ICMP,
   IPPROTO_ICMPV6,
   IPPROTO_TCP,
   IPPROTO_UDP,
+  icmp,
   isOpaqueProtocol,
-  TCP_FIN,
   TCP_CWR,
+  TCP_FIN,
   TCP_HEADER,
   TCP_PSH,
   TCP_RST,
@@ -129,7 +129,8 @@ export class Encap {
       const network = networks[i]!
       if (network.family !== local.family) continue
       served = true
-      if (contains(network, local.s0, local.s1, local.s2, local.s3) && !this.#isOwn(local, false)) return Fault.source_encoded
+      if (contains(network, local.s0, local.s1, local.s2, local.s3) && !this.#isOwn(local, false))
+        return Fault.source_encoded
     }
     if (!served) return Fault.ip_version_unserved
     const fault = local.family === 4 ? checkSource4(local.s3) : checkSource6(local.s0, local.s1, local.s2, local.s3)
@@ -163,7 +164,8 @@ export class Encap {
       const at = tcpChecksumAt(local.fragmentOffset, local.l4Length, local.moreFragments)
       return at === -2 ? Fault.l4_truncated : Fault.none
     }
-    if (protocol === IPPROTO_UDP) return local.fragmentOffset === 0 && local.l4Length < UDP_HEADER ? Fault.l4_truncated : Fault.none
+    if (protocol === IPPROTO_UDP)
+      return local.fragmentOffset === 0 && local.l4Length < UDP_HEADER ? Fault.l4_truncated : Fault.none
     if (protocol === (local.family === 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6)) return this.#checkIcmp(local)
     if (protocol === IPPROTO_ICMP || protocol === IPPROTO_ICMPV6) return Fault.icmp_other_version
     return isOpaqueProtocol(protocol) ? Fault.none : Fault.protocol_not_carried
@@ -204,7 +206,12 @@ export class Encap {
     this.#peer = tables.peer
     this.#peerMtu = tables.peerMtu
     writer.setContexts(settings.context4, settings.context6)
-    if (writer.sc3 === writer.dc3 && writer.sc0 === writer.dc0 && writer.sc1 === writer.dc1 && writer.sc2 === writer.dc2) {
+    if (
+      writer.sc3 === writer.dc3 &&
+      writer.sc0 === writer.dc0 &&
+      writer.sc1 === writer.dc1 &&
+      writer.sc2 === writer.dc2
+    ) {
       this.#peer = PEER_SELF
     }
     return Fault.none
@@ -214,7 +221,8 @@ export class Encap {
   #toOurselves(local: LocalPacket): number {
     const { settings } = this.#env
     const writer = this.#writer
-    const context = (local.family === 4 ? settings.context4 : settings.context6) ?? settings.context4 ?? settings.context6
+    const context =
+      (local.family === 4 ? settings.context4 : settings.context6) ?? settings.context4 ?? settings.context6
     writer.dc0 = context ? context[0]! : 0
     writer.dc1 = context ? context[1]! : 0
     writer.dc2 = context ? context[2]! : MAPPED
@@ -266,7 +274,8 @@ export class Encap {
   #fillHeader(local: LocalPacket): void {
     const writer = this.#writer
     writer.ttl = this.#env.settings.decrementTtl ? local.ttl - 1 : local.ttl
-    writer.protocol = this.#icmpKind !== NOT_CARRIED || local.protocol === IPPROTO_ICMPV6 ? IPPROTO_ICMP : local.protocol
+    writer.protocol =
+      this.#icmpKind !== NOT_CARRIED || local.protocol === IPPROTO_ICMPV6 ? IPPROTO_ICMP : local.protocol
     writer.dontFragment = local.dontFragment
     writer.hasFragmentInfo = local.hasFragmentInfo
     writer.fragmentOffset = local.fragmentOffset
@@ -279,7 +288,8 @@ export class Encap {
     const room = tunnelRoom(this.#peerMtu, this.#writer.family)
     const infoLength = local.hasFragmentInfo ? FRAGMENT_INFO : 0
     const fits = header + infoLength + local.l4Length <= room
-    if (!fits && (local.dontFragment || fragmentRoom(room, header) < 8)) return this.#answerHost(Fault.too_big, room - header)
+    if (!fits && (local.dontFragment || fragmentRoom(room, header) < 8))
+      return this.#answerHost(Fault.too_big, room - header)
     if (local.protocol === IPPROTO_ICMPV6 && local.isFragment) {
       const verdict = this.#holdEcho(local)
       if (verdict !== Verdict.forwarded) return verdict
@@ -352,7 +362,8 @@ export class Encap {
     if (local.fragmentOffset !== 0) return Fault.none
     if (protocol === IPPROTO_UDP) {
       if (needsChecksum) this.#computeChecksum(local, l4 + udp.checksum, 0xffff)
-      else if (this.#env.view.getUint16(l4 + udp.checksum) !== 0) this.#removeAddresses(local, l4 + udp.checksum, 0xffff)
+      else if (this.#env.view.getUint16(l4 + udp.checksum) !== 0)
+        this.#removeAddresses(local, l4 + udp.checksum, 0xffff)
       return Fault.none
     }
     if (protocol === IPPROTO_ICMPV6) this.#adaptEcho(local)
@@ -361,14 +372,16 @@ export class Encap {
 
   #clamp(local: LocalPacket, l4Room: number): void {
     const { settings, view } = this.#env
-    if (!settings.clampMss || local.l4Length < TCP_HEADER || (view.getUint8(local.l4 + tcp.flags) & TCP_SYN) === 0) return
+    if (!settings.clampMss || local.l4Length < TCP_HEADER || (view.getUint8(local.l4 + tcp.flags) & TCP_SYN) === 0)
+      return
     const fitsTun = settings.tunMtu - ipHeaderLength(local.family)
     clampMss(view, local.l4, local.l4Length, Math.min(l4Room, fitsTun) - TCP_HEADER)
   }
 
   #removeAddresses(local: LocalPacket, at: number, insteadOfZero: number): void {
     const { view } = this.#env
-    const addresses = sumOfWords(local.s0, local.s1, local.s2, local.s3) + sumOfWords(local.d0, local.d1, local.d2, local.d3)
+    const addresses =
+      sumOfWords(local.s0, local.s1, local.s2, local.s3) + sumOfWords(local.d0, local.d1, local.d2, local.d3)
     const checksum = negate(fold(negate(view.getUint16(at, true)) + negate(fold(addresses))))
     view.setUint16(at, checksum === 0 ? insteadOfZero : checksum, true)
   }
@@ -476,7 +489,9 @@ export class Encap {
     const isIcmp = protocol === IPPROTO_ICMP || protocol === IPPROTO_ICMPV6
     if (isIcmp && (l4Length < 1 || isErrorType(local.family, this.#env.view.getUint8(l4)))) return Verdict.dropped
     const mtu = fault === Fault.too_big ? hostMtuOf(l4Room, 0, local.family) : 0
-    return this.#answer.send(local, { fault, mtu, packet: this.#start, length: this.#length }) ? Verdict.answered : Verdict.dropped
+    return this.#answer.send(local, { fault, mtu, packet: this.#start, length: this.#length })
+      ? Verdict.answered
+      : Verdict.dropped
   }
 
   #drop(fault: number): Verdict {
@@ -502,7 +517,8 @@ export class Encap {
     const room = tunnelRoom(this.#peerMtu, this.#writer.family)
     const infoLength = local.hasFragmentInfo ? FRAGMENT_INFO : 0
     const fits = header + infoLength + l4Header + Math.min(gsoSize, payload) <= room
-    if (!fits && (local.dontFragment || fragmentRoom(room, header) < l4Header)) return this.#answerHost(Fault.too_big, room - header)
+    if (!fits && (local.dontFragment || fragmentRoom(room, header) < l4Header))
+      return this.#answerHost(Fault.too_big, room - header)
     const perPiece = fits ? 1 : Math.ceil((l4Header + gsoSize) / fragmentRoom(room, header))
     if (Math.ceil(payload / gsoSize) * perPiece > MOST_PER_CALL) return this.#drop(Fault.vnet_header_invalid)
     if (isTcp) this.#splitTcp(local, l4Header, gsoSize, fits ? 0 : room)
@@ -628,4 +644,3 @@ function isMulticast(local: LocalPacket): boolean {
 function isErrorType(family: number, type: number): boolean {
   return family === 4 ? isError4(type) : isError6(type)
 }
-

@@ -6,8 +6,14 @@
  */
 import { fold, negate, sumOfWords, swap16 } from '../../ipref/checksum.ts'
 import { Fault } from '../../ipref/faults.ts'
-import { FRAGMENTATION_NEEDED, iprefToIcmp4, iprefToIcmp6, NETWORK_UNREACHABLE, TTL_EXCEEDED } from '../../ipref/icmp.ts'
-import { ICMP_HEADER, icmp, IPPROTO_ICMP, IPPROTO_ICMPV6, IPV4_HEADER, IPV6_HEADER } from '../../ipref/ip.ts'
+import {
+  FRAGMENTATION_NEEDED,
+  iprefToIcmp4,
+  iprefToIcmp6,
+  NETWORK_UNREACHABLE,
+  TTL_EXCEEDED,
+} from '../../ipref/icmp.ts'
+import { ICMP_HEADER, IPPROTO_ICMP, IPPROTO_ICMPV6, IPV4_HEADER, IPV6_HEADER, icmp } from '../../ipref/ip.ts'
 import type { Environment } from './environment.ts'
 import type { LocalPacket } from './localPacket.ts'
 import { MOST_QUOTED } from './mtu.ts'

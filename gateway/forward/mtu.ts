@@ -53,7 +53,10 @@ export function tunMtuOf(wireMtu: number, tunnelFamilies: readonly number[], loc
   let least = 65535
   for (const tunnelFamily of tunnelFamilies) {
     for (const family of localFamilies) {
-      least = Math.min(least, tunnelRoom(wireMtu, tunnelFamily) - headerLength(tunnelFamily, 1) + ipHeaderLength(family))
+      least = Math.min(
+        least,
+        tunnelRoom(wireMtu, tunnelFamily) - headerLength(tunnelFamily, 1) + ipHeaderLength(family),
+      )
     }
   }
   return least
@@ -63,7 +66,6 @@ export function tunMtuOf(wireMtu: number, tunnelFamilies: readonly number[], loc
 export function fragmentRoom(room: number, header: number): number {
   return (room - header - FRAGMENT_INFO) & ~7
 }
-
 
 /**
  * Length of the next fragment when `left` bytes are left and `room` (a multiple of 8) fit each: the last two are made about equal, so that

@@ -18,7 +18,16 @@ import {
   iprefToIcmp6,
   NOT_CARRIED,
 } from '../../ipref/icmp.ts'
-import { ICMP_HEADER, icmp, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP, isOpaqueProtocol, udp } from '../../ipref/ip.ts'
+import {
+  ICMP_HEADER,
+  IPPROTO_ICMP,
+  IPPROTO_ICMPV6,
+  IPPROTO_TCP,
+  IPPROTO_UDP,
+  icmp,
+  isOpaqueProtocol,
+  udp,
+} from '../../ipref/ip.ts'
 import type { Environment } from './environment.ts'
 import { HostWriter } from './hostWriter.ts'
 import { MOST_QUOTED, mtuTowardsHost, tcpChecksumAt } from './mtu.ts'
@@ -112,14 +121,16 @@ export class QuoteToHost {
     const { sc0, sc1, sc2, sc3, dc0, dc1, dc2, dc3, sr0, sr1, sr2, sr3, dr0, dr1, dr2, dr3 } = packet
     const { tables } = this.#env
     if (fromUs) {
-      if (!this.#isOurContext(packet.family, sc0, sc1, sc2, sc3) || !this.#findOurs(writer.family, sr0, sr1, sr2, sr3)) return false
+      if (!this.#isOurContext(packet.family, sc0, sc1, sc2, sc3) || !this.#findOurs(writer.family, sr0, sr1, sr2, sr3))
+        return false
     } else if (!tables.findRemote(sc0, sc1, sc2, sc3, sr0, sr1, sr2, sr3, writer.family)) return false
     writer.s0 = fromUs ? this.#n0 : tables.a0
     writer.s1 = fromUs ? this.#n1 : tables.a1
     writer.s2 = fromUs ? this.#n2 : tables.a2
     writer.s3 = fromUs ? this.#n3 : tables.a3
     if (!fromUs) {
-      if (!this.#isOurContext(packet.family, dc0, dc1, dc2, dc3) || !this.#findOurs(writer.family, dr0, dr1, dr2, dr3)) return false
+      if (!this.#isOurContext(packet.family, dc0, dc1, dc2, dc3) || !this.#findOurs(writer.family, dr0, dr1, dr2, dr3))
+        return false
     } else if (!tables.findRemote(dc0, dc1, dc2, dc3, dr0, dr1, dr2, dr3, writer.family)) return false
     writer.d0 = fromUs ? tables.a0 : this.#n0
     writer.d1 = fromUs ? tables.a1 : this.#n1
@@ -169,7 +180,8 @@ export class QuoteToHost {
       this.#n3 = own[3]!
       return true
     }
-    if (!tables.findReference(r0, r1, r2, r3) || isMapped(tables.a0, tables.a1, tables.a2) !== (family === 4)) return false
+    if (!tables.findReference(r0, r1, r2, r3) || isMapped(tables.a0, tables.a1, tables.a2) !== (family === 4))
+      return false
     this.#n0 = tables.a0
     this.#n1 = tables.a1
     this.#n2 = tables.a2
@@ -181,7 +193,12 @@ export class QuoteToHost {
     const { protocol, l4, l4Length } = packet
     const isFirst = packet.fragmentOffset === 0
     if (protocol === IPPROTO_ICMP && isFirst) return this.#quotedIcmp(packet, writer, to, depth)
-    if (protocol !== IPPROTO_TCP && protocol !== IPPROTO_UDP && protocol !== IPPROTO_ICMP && !isOpaqueProtocol(protocol)) {
+    if (
+      protocol !== IPPROTO_TCP &&
+      protocol !== IPPROTO_UDP &&
+      protocol !== IPPROTO_ICMP &&
+      !isOpaqueProtocol(protocol)
+    ) {
       return this.#refuse(Fault.inner_not_carried)
     }
     this.#env.bytes.copyWithin(to, l4, l4 + l4Length)
@@ -199,7 +216,8 @@ export class QuoteToHost {
 
   #addAddresses(writer: HostWriter, at: number, insteadOfZero: number): void {
     const { view } = this.#env
-    const addresses = sumOfWords(writer.s0, writer.s1, writer.s2, writer.s3) + sumOfWords(writer.d0, writer.d1, writer.d2, writer.d3)
+    const addresses =
+      sumOfWords(writer.s0, writer.s1, writer.s2, writer.s3) + sumOfWords(writer.d0, writer.d1, writer.d2, writer.d3)
     const checksum = negate(fold(negate(view.getUint16(at, true)) + addresses))
     view.setUint16(at, checksum === 0 ? insteadOfZero : checksum, true)
   }
@@ -221,7 +239,11 @@ export class QuoteToHost {
     this.#env.bytes.copyWithin(to, l4, l4 + l4Length)
     if (writer.family === 4) return l4Length
     view.setUint16(to, kind)
-    const sum = negate(view.getUint16(to + icmp.checksum, true)) + negate(swap16(before)) + swap16(kind) + pseudoHeader(writer, l4Length)
+    const sum =
+      negate(view.getUint16(to + icmp.checksum, true)) +
+      negate(swap16(before)) +
+      swap16(kind) +
+      pseudoHeader(writer, l4Length)
     view.setUint16(to + icmp.checksum, negate(fold(sum)), true)
     return l4Length
   }

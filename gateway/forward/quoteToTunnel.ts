@@ -18,7 +18,16 @@ import {
   icmp6ToIpref,
   NOT_CARRIED,
 } from '../../ipref/icmp.ts'
-import { ICMP_HEADER, icmp, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP, isOpaqueProtocol, udp } from '../../ipref/ip.ts'
+import {
+  ICMP_HEADER,
+  IPPROTO_ICMP,
+  IPPROTO_ICMPV6,
+  IPPROTO_TCP,
+  IPPROTO_UDP,
+  icmp,
+  isOpaqueProtocol,
+  udp,
+} from '../../ipref/ip.ts'
 import type { Environment } from './environment.ts'
 import { LocalPacket } from './localPacket.ts'
 import { MOST_QUOTED, mtuTowardsTunnel, tcpChecksumAt } from './mtu.ts'
@@ -116,7 +125,9 @@ export class QuoteToTunnel {
     writer.dr2 = tables.r2
     writer.dr3 = tables.r3
     writer.setContexts(settings.context4, settings.context6)
-    const isOurs = fromTunnel ? this.#findOurs(writer, packet.family, d0, d1, d2, d3) : this.#findOurs(writer, packet.family, s0, s1, s2, s3)
+    const isOurs = fromTunnel
+      ? this.#findOurs(writer, packet.family, d0, d1, d2, d3)
+      : this.#findOurs(writer, packet.family, s0, s1, s2, s3)
     if (isOurs && fromTunnel) this.#exchange(writer)
     return isOurs
   }

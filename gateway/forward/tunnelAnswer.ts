@@ -6,7 +6,7 @@
  *          head slot                          scratch
  */
 import { fold, negate } from '../../ipref/checksum.ts'
-import { ICMP_HEADER, icmp, IPPROTO_ICMP } from '../../ipref/ip.ts'
+import { ICMP_HEADER, IPPROTO_ICMP, icmp } from '../../ipref/ip.ts'
 import type { Environment } from './environment.ts'
 import { ANSWER_TTL, answerKind } from './hostAnswer.ts'
 import { MOST_QUOTED } from './mtu.ts'

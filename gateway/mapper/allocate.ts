@@ -16,7 +16,11 @@ export function dynamicSpace(network: Prefix): number {
   return Math.floor(2 ** Math.min(hostBits, 40) * DYNAMIC_SHARE)
 }
 
-export function chooseEncoded(network: Prefix, random32: () => number, isFree: (words: AddressWords) => boolean): AddressWords | undefined {
+export function chooseEncoded(
+  network: Prefix,
+  random32: () => number,
+  isFree: (words: AddressWords) => boolean,
+): AddressWords | undefined {
   for (let tries = 0; tries < RANDOM_TRIES; tries++) {
     const words = randomIn(network, random32)
     if (isFree(words)) return words
@@ -42,7 +46,8 @@ function randomIn(network: Prefix, random32: () => number): AddressWords {
       random >>>= 8
     }
     const low = bytes[bytes.length - 1]!
-    if (bytes[bytes.length - 2]! >= FIRST_DYNAMIC_BYTE && (network.family === 6 || (low !== 0 && low !== 255))) return wordsFromBytes(bytes)
+    if (bytes[bytes.length - 2]! >= FIRST_DYNAMIC_BYTE && (network.family === 6 || (low !== 0 && low !== 255)))
+      return wordsFromBytes(bytes)
   }
 }
 
@@ -52,10 +57,19 @@ function isPlain(low: number, network: Prefix): boolean {
 }
 
 /** Random bits below the top byte: 56 for the 8-byte form, 24 for the 4-byte one. */
-export function chooseReference(length: 4 | 8, random32: () => number, isFree: (words: AddressWords) => boolean): AddressWords | undefined {
+export function chooseReference(
+  length: 4 | 8,
+  random32: () => number,
+  isFree: (words: AddressWords) => boolean,
+): AddressWords | undefined {
   for (let tries = 0; tries < 10_000; tries++) {
     const low = random32()
-    const words: AddressWords = [0, 0, length === 8 ? random32() & 0x00ffffff : 0, length === 8 ? low : low & 0x00ffffff]
+    const words: AddressWords = [
+      0,
+      0,
+      length === 8 ? random32() & 0x00ffffff : 0,
+      length === 8 ? low : low & 0x00ffffff,
+    ]
     if (((low >>> 8) & 0xff) >= FIRST_DYNAMIC_BYTE && isFree(words)) return words
   }
   return undefined

@@ -30,7 +30,13 @@ export type Assertion =
 export interface Problem {
   owner: Owner
   assertion: Assertion
-  reason: 'invalid' | 'not_static' | 'outside_encoding_network' | 'foreign_context' | 'shadowed' | 'AddressAlreadyReferenced'
+  reason:
+    | 'invalid'
+    | 'not_static'
+    | 'outside_encoding_network'
+    | 'foreign_context'
+    | 'shadowed'
+    | 'AddressAlreadyReferenced'
   detail: string
 }
 
@@ -51,7 +57,8 @@ export function compareOwners(a: Owner, b: Owner): number {
 }
 
 export function describeAssertion(assertion: Assertion): string {
-  if (assertion.kind === 'ours') return `${formatAddress(assertion.address)} = pub + ${formatReference(assertion.reference)}`
+  if (assertion.kind === 'ours')
+    return `${formatAddress(assertion.address)} = pub + ${formatReference(assertion.reference)}`
   return `${formatAddress(assertion.encoded)} = ext ${formatAddress(assertion.context)} + ${formatReference(assertion.reference)}`
 }
 
@@ -65,34 +72,64 @@ export function checkAssertion(owner: Owner, assertion: Assertion, rules: Assert
 
 type Refuse = (reason: Problem['reason'], detail: string) => Problem
 
-function checkOurs(assertion: Assertion & { kind: 'ours' }, rules: AssertionRules, refuse: Refuse): Problem | undefined {
+function checkOurs(
+  assertion: Assertion & { kind: 'ours' },
+  rules: AssertionRules,
+  refuse: Refuse,
+): Problem | undefined {
   const { address, contexts, reference } = assertion
-  if (!isUnicast(address) || isLoopback(address) || isLinkLocal(address)) return refuse('invalid', `${formatAddress(address)} is no address of a host`)
+  if (!isUnicast(address) || isLoopback(address) || isLinkLocal(address))
+    return refuse('invalid', `${formatAddress(address)} is no address of a host`)
   if (rules.encodingNetworks.some(network => prefixContains(network, address))) {
-    return refuse('invalid', `${formatAddress(address)} lies in the encoding network; a host of ours has an address outside it`)
+    return refuse(
+      'invalid',
+      `${formatAddress(address)} lies in the encoding network; a host of ours has an address outside it`,
+    )
   }
   if (!rules.encodingNetworks.some(network => network.family === familyOf(address))) {
-    return refuse('invalid', `there is no IPv${familyOf(address)} encoding network for ${formatAddress(address)}; add one with -encode-net`)
+    return refuse(
+      'invalid',
+      `there is no IPv${familyOf(address)} encoding network for ${formatAddress(address)}; add one with -encode-net`,
+    )
   }
-  if (reference === rules.gatewayReference) return refuse('invalid', `reference ${formatReference(reference)} is the gateway itself`)
+  if (reference === rules.gatewayReference)
+    return refuse('invalid', `reference ${formatReference(reference)} is the gateway itself`)
   if (!isStaticReference(reference)) {
-    return refuse('not_static', `reference ${formatReference(reference)} has 16 or more in bits 15..8; those are for dynamic mappings`)
+    return refuse(
+      'not_static',
+      `reference ${formatReference(reference)} has 16 or more in bits 15..8; those are for dynamic mappings`,
+    )
   }
-  if (contexts !== 'all' && rules.contexts.length > 0 && !rules.contexts.some(context => equalAddress(context, contexts))) {
-    return refuse('foreign_context', `context ${formatAddress(contexts)} is not an address of this gateway (${rules.contexts.map(formatAddress).join(', ')})`)
+  if (
+    contexts !== 'all' &&
+    rules.contexts.length > 0 &&
+    !rules.contexts.some(context => equalAddress(context, contexts))
+  ) {
+    return refuse(
+      'foreign_context',
+      `context ${formatAddress(contexts)} is not an address of this gateway (${rules.contexts.map(formatAddress).join(', ')})`,
+    )
   }
   return undefined
 }
 
-function checkTheirs(assertion: Assertion & { kind: 'theirs' }, rules: AssertionRules, refuse: Refuse): Problem | undefined {
+function checkTheirs(
+  assertion: Assertion & { kind: 'theirs' },
+  rules: AssertionRules,
+  refuse: Refuse,
+): Problem | undefined {
   const { encoded, context } = assertion
   const network = rules.encodingNetworks.find(n => prefixContains(n, encoded))
-  if (!network) return refuse('outside_encoding_network', `${formatAddress(encoded)} lies in no encoding network of this gateway`)
+  if (!network)
+    return refuse('outside_encoding_network', `${formatAddress(encoded)} lies in no encoding network of this gateway`)
   if (rules.ownEncoded.some(own => equalAddress(own, encoded)) || equalAddress(network.address, encoded)) {
     return refuse('invalid', `${formatAddress(encoded)} is the gateway's own address, or that of the network`)
   }
   if (!isStaticEncoded(encoded)) {
-    return refuse('not_static', `${formatAddress(encoded)} has 16 or more in its second-to-last byte; those are for dynamic mappings`)
+    return refuse(
+      'not_static',
+      `${formatAddress(encoded)} has 16 or more in its second-to-last byte; those are for dynamic mappings`,
+    )
   }
   if (!isContext(context)) return refuse('invalid', `context ${formatAddress(context)} is no unicast address`)
   return undefined
@@ -151,7 +188,12 @@ function claim(wanted: Claim, taken: Map<string, Claim>, winners: Map<string, Cl
     winners.set(localKey, wanted)
     return undefined
   }
-  const reason = byLocal && assertion.kind === 'ours' && winner.owner === wanted.owner ? 'AddressAlreadyReferenced' : 'shadowed'
+  const reason =
+    byLocal && assertion.kind === 'ours' && winner.owner === wanted.owner ? 'AddressAlreadyReferenced' : 'shadowed'
   const where = winner.assertion.where ? ` (${winner.assertion.where})` : ''
-  return { ...wanted, reason, detail: `${describeAssertion(assertion)} gives way to ${describeAssertion(winner.assertion)} of ${winner.owner}${where}` }
+  return {
+    ...wanted,
+    reason,
+    detail: `${describeAssertion(assertion)} gives way to ${describeAssertion(winner.assertion)} of ${winner.owner}${where}`,
+  }
 }

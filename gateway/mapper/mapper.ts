@@ -24,7 +24,15 @@ import { DYNAMIC_LIFETIME_S } from '../../ipref/lifetimes.ts'
 import { formatReference, referenceFromWords, wordsFromReference } from '../../ipref/reference.ts'
 import { type MappingsWriter, NEVER } from '../plane/mappings.ts'
 import { chooseEncoded, chooseReference, dynamicSpace } from './allocate.ts'
-import { type Assertion, type Claim, describeAssertion, isContext, type Owner, type Problem, resolve } from './assertions.ts'
+import {
+  type Assertion,
+  type Claim,
+  describeAssertion,
+  isContext,
+  type Owner,
+  type Problem,
+  resolve,
+} from './assertions.ts'
 import type { SavedMapping } from './store.ts'
 
 const TENTATIVE_S = 60
@@ -44,7 +52,11 @@ export interface MapperPorts {
   }
   /** Addresses of ours that others may begin connections to. */
   filter: { change(published: readonly string[], withdrawn: readonly string[]): Promise<void> }
-  peers: { require(a0: number, a1: number, a2: number, a3: number): number; release(number: number): void; readonly capacity: number }
+  peers: {
+    require(a0: number, a1: number, a2: number, a3: number): number
+    release(number: number): void
+    readonly capacity: number
+  }
   /** seconds, monotonic: the clock of the tables */
   now(): number
   /** seconds, wall clock: for what is saved */
@@ -117,7 +129,10 @@ export class Mapper {
     this.#perPeer = new Int32Array(ports.peers.capacity)
     this.#tentativePerPeer = new Int32Array(ports.peers.capacity)
     this.#tentativeLimit = new Map(
-      settings.encodingNetworks.map(n => [n.family, Math.floor(Math.min(dynamicSpace(n), theirs.capacity) / TENTATIVE_SHARE)]),
+      settings.encodingNetworks.map(n => [
+        n.family,
+        Math.floor(Math.min(dynamicSpace(n), theirs.capacity) / TENTATIVE_SHARE),
+      ]),
     )
   }
 
@@ -179,8 +194,17 @@ export class Mapper {
   #enforce(key: string, claim: Claim): Problem | undefined {
     const { assertion, owner } = claim
     const reference = wordsFromReference(assertion.reference)
-    const slot = assertion.kind === 'ours' ? this.#enforceOurs(wordsFromBytes(assertion.address), reference) : this.#enforceTheirs(assertion, reference)
-    if (slot < 0) return { owner, assertion, reason: 'invalid', detail: `no room for ${describeAssertion(assertion)}: raise -max-mappings` }
+    const slot =
+      assertion.kind === 'ours'
+        ? this.#enforceOurs(wordsFromBytes(assertion.address), reference)
+        : this.#enforceTheirs(assertion, reference)
+    if (slot < 0)
+      return {
+        owner,
+        assertion,
+        reason: 'invalid',
+        detail: `no room for ${describeAssertion(assertion)}: raise -max-mappings`,
+      }
     const column = assertion.kind === 'ours' ? this.#oursOwner : this.#theirsOwner
     column[slot] = this.#ownerIndex(owner)
     this.#claims.set(key, { owner, assertion, slot })
@@ -189,7 +213,8 @@ export class Mapper {
 
   #enforceOurs(address: AddressWords, reference: AddressWords): number {
     const { ours } = this.#ports.tables
-    for (const slot of [ours.findAddress(address), ours.findReference(reference)]) if (slot >= 0) this.#removeDynamicOurs(slot)
+    for (const slot of [ours.findAddress(address), ours.findReference(reference)])
+      if (slot >= 0) this.#removeDynamicOurs(slot)
     return ours.add(address, reference, NEVER)
   }
 
@@ -237,10 +262,12 @@ export class Mapper {
     const referenceWords = wordsFromReference(reference)
     const { theirs } = this.#ports.tables
     let slot = theirs.findRemote(words, referenceWords, family)
-    if (slot >= 0 && this.#theirsOwner[slot] !== DYNAMIC) return { encoded: bytesFromWords(theirs.encoded(slot)), durable: Promise.resolve() }
+    if (slot >= 0 && this.#theirsOwner[slot] !== DYNAMIC)
+      return { encoded: bytesFromWords(theirs.encoded(slot)), durable: Promise.resolve() }
     if (slot < 0) {
       const made = this.#addTheirs(words, referenceWords, family, this.#ports.now() + DYNAMIC_LIFETIME_S)
-      if (made < 0) return this.#refuse(made === -2 ? 'the quota of this peer is used up' : 'no encoded address is left')
+      if (made < 0)
+        return this.#refuse(made === -2 ? 'the quota of this peer is used up' : 'no encoded address is left')
       slot = made
     } else if (this.#tentative[slot] === 1) this.#promote(slot)
     return { encoded: bytesFromWords(theirs.encoded(slot)), durable: this.#keepTheirs(slot) }
@@ -257,8 +284,13 @@ export class Mapper {
     const slot = ours.findAddress(address)
     if (slot >= 0) return Fault.none
     const bytes = bytesFromWords(address)
-    if (!this.#settings.encodingNetworks.some(network => network.family === familyOf(bytes))) return Fault.source_unmapped
-    const reference = chooseReference(this.#settings.referenceLength, this.#ports.random32, words => ours.findReference(words) < 0)
+    if (!this.#settings.encodingNetworks.some(network => network.family === familyOf(bytes)))
+      return Fault.source_unmapped
+    const reference = chooseReference(
+      this.#settings.referenceLength,
+      this.#ports.random32,
+      words => ours.findReference(words) < 0,
+    )
     const added = reference ? ours.add(address, reference, this.#ports.now() + DYNAMIC_LIFETIME_S) : -1
     if (added < 0) return Fault.quota_exceeded
     this.#oursOwner[added] = DYNAMIC
@@ -286,15 +318,25 @@ export class Mapper {
   }
 
   /** Slot; −1: no room; −2: quota. */
-  #addTheirs(context: AddressWords, reference: AddressWords, family: 4 | 6, expires: number, tentativeQuota = 0): number {
+  #addTheirs(
+    context: AddressWords,
+    reference: AddressWords,
+    family: 4 | 6,
+    expires: number,
+    tentativeQuota = 0,
+  ): number {
     const { tables } = this.#ports
     const network = this.#settings.encodingNetworks.find(n => n.family === family)
     if (!network) return -1
     const peer = this.#requirePeer(context)
     if (peer === NO_PEER && !this.#isOwnContext(context)) return -2
     const quotaLeft =
-      peer < 0 || (this.#perPeer[peer]! <= this.#settings.quotaPerPeer && (tentativeQuota === 0 || this.#tentativePerPeer[peer]! < tentativeQuota))
-    const ea = quotaLeft ? chooseEncoded(network, this.#ports.random32, words => tables.theirs.findEncoded(words) < 0) : undefined
+      peer < 0 ||
+      (this.#perPeer[peer]! <= this.#settings.quotaPerPeer &&
+        (tentativeQuota === 0 || this.#tentativePerPeer[peer]! < tentativeQuota))
+    const ea = quotaLeft
+      ? chooseEncoded(network, this.#ports.random32, words => tables.theirs.findEncoded(words) < 0)
+      : undefined
     const slot = ea ? tables.theirs.add({ ea, context, reference, peer, expires }) : -1
     if (slot < 0) {
       this.#releasePeer(peer)
@@ -447,7 +489,13 @@ export class Mapper {
   #savedTheirs(slot: number): SavedMapping {
     const { theirs } = this.#ports.tables
     const expires = this.#toUnix(theirs.expires[slot]!)
-    return { kind: 'theirs', local: theirs.encoded(slot), context: theirs.context(slot), reference: theirs.reference(slot), expires }
+    return {
+      kind: 'theirs',
+      local: theirs.encoded(slot),
+      context: theirs.context(slot),
+      reference: theirs.reference(slot),
+      expires,
+    }
   }
 
   // a full lifetime from now on, on disk: at once when it was not saved, or when a quarter of what is saved has passed
@@ -455,7 +503,8 @@ export class Mapper {
     const { tables, store, now } = this.#ports
     tables.theirs.expires[slot] = Math.max(tables.theirs.expires[slot]!, now() + DYNAMIC_LIFETIME_S)
     const mapping = this.#savedTheirs(slot)
-    if (this.#theirsSaved[slot] !== 0 && mapping.expires - this.#theirsSaved[slot]! < DYNAMIC_LIFETIME_S / 4) return Promise.resolve()
+    if (this.#theirsSaved[slot] !== 0 && mapping.expires - this.#theirsSaved[slot]! < DYNAMIC_LIFETIME_S / 4)
+      return Promise.resolve()
     const sequence = tables.theirs.encoded(slot)
     return store.save(mapping).then(() => {
       if (equalWords(tables.theirs.encoded(slot), sequence)) this.#theirsSaved[slot] = mapping.expires
@@ -471,7 +520,8 @@ export class Mapper {
     const local = bytesFromWords(saved.local)
     const inNetwork = this.#settings.encodingNetworks.some(network => prefixContains(network, local))
     if (saved.kind === 'ours') {
-      if (inNetwork || tables.ours.findAddress(saved.local) >= 0 || tables.ours.findReference(saved.reference) >= 0) return false
+      if (inNetwork || tables.ours.findAddress(saved.local) >= 0 || tables.ours.findReference(saved.reference) >= 0)
+        return false
       const slot = tables.ours.add(saved.local, saved.reference, expires)
       if (slot < 0) return false
       this.#oursOwner[slot] = DYNAMIC
@@ -481,7 +531,13 @@ export class Mapper {
     if (!inNetwork || tables.theirs.findEncoded(saved.local) >= 0) return false
     if (tables.theirs.findRemote(saved.context, saved.reference, familyOfWords(saved.local)) >= 0) return false
     const peer = this.#requirePeer(saved.context)
-    const slot = tables.theirs.add({ ea: saved.local, context: saved.context, reference: saved.reference, peer, expires })
+    const slot = tables.theirs.add({
+      ea: saved.local,
+      context: saved.context,
+      reference: saved.reference,
+      peer,
+      expires,
+    })
     if (slot < 0) return false
     this.#theirsOwner[slot] = DYNAMIC
     this.#theirsSaved[slot] = saved.expires
@@ -491,7 +547,8 @@ export class Mapper {
   /** Saves every dynamic mapping anew: the store lost its file. */
   saveAll(): void {
     const { ours, theirs } = this.#ports.tables
-    for (let slot = 0; slot < ours.highWater; slot++) if (this.#oursOwner[slot] === DYNAMIC && ours.isUsed(slot)) this.#saveOurs(slot)
+    for (let slot = 0; slot < ours.highWater; slot++)
+      if (this.#oursOwner[slot] === DYNAMIC && ours.isUsed(slot)) this.#saveOurs(slot)
     for (let slot = 0; slot < theirs.highWater; slot++) {
       if (this.#theirsOwner[slot] !== DYNAMIC || !theirs.isUsed(slot) || this.#tentative[slot] === 1) continue
       const mapping = this.#savedTheirs(slot)
@@ -533,7 +590,9 @@ export class Mapper {
     const table = kind === 'ours' ? ours : theirs
     const now = this.#ports.now()
     const [expires, used] = [table.expires[slot]!, table.lastUsed[slot]!]
-    const reference = formatReference(referenceFromWords(kind === 'ours' ? ours.reference(slot) : theirs.reference(slot)))
+    const reference = formatReference(
+      referenceFromWords(kind === 'ours' ? ours.reference(slot) : theirs.reference(slot)),
+    )
     return {
       relation: kind,
       local: formatWords(kind === 'ours' ? ours.address(slot) : theirs.encoded(slot)),
@@ -565,5 +624,7 @@ function isSame(a: Claim | undefined, b: Claim | undefined): boolean {
 }
 
 function addressesOf(claims: readonly (readonly [string, Claim])[]): string[] {
-  return claims.flatMap(([, { assertion }]) => (assertion.kind === 'ours' ? [formatWords(wordsFromBytes(assertion.address))] : []))
+  return claims.flatMap(([, { assertion }]) =>
+    assertion.kind === 'ours' ? [formatWords(wordsFromBytes(assertion.address))] : [],
+  )
 }

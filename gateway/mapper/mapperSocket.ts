@@ -61,7 +61,8 @@ export class MapperMessages {
     const request = decodeRequest(message)
     if (typeof request === 'string') return this.#ignore(request)
     const { encodedFamily, tunnelFamily } = request.header
-    if (!this.#ports.encodedFamilies.includes(encodedFamily) || !this.#ports.tunnelFamilies.includes(tunnelFamily)) return this.#ignore('version')
+    if (!this.#ports.encodedFamilies.includes(encodedFamily) || !this.#ports.tunnelFamilies.includes(tunnelFamily))
+      return this.#ignore('version')
     if (request.what === 'noop') return undefined
     if (request.what === 'getEncoded') return this.#getEncoded(request)
     if (request.what === 'hostData') return this.#hostData(request, message)
@@ -81,7 +82,11 @@ export class MapperMessages {
   async #getEncoded(request: GetEncoded): Promise<Uint8Array> {
     const { header, record } = request
     if (this.#outstanding >= MOST_OUTSTANDING) return this.#nack(encodeNack(header))
-    const found = this.#ports.encodedFor({ context: record.context, reference: record.reference, family: header.encodedFamily })
+    const found = this.#ports.encodedFor({
+      context: record.context,
+      reference: record.reference,
+      family: header.encodedFamily,
+    })
     if ('refused' in found) return this.#nack(encodeNack(header))
     this.#outstanding++
     const inTime = await withinTime(found.durable)
@@ -137,9 +142,11 @@ export class MapperMessages {
 function withinTime(durable: Promise<void>): Promise<boolean> {
   return new Promise(resolve => {
     const timer = setTimeout(() => resolve(false), ANSWER_WITHIN_MS)
-    durable.then(
-      () => resolve(true),
-      () => resolve(false),
-    ).finally(() => clearTimeout(timer))
+    durable
+      .then(
+        () => resolve(true),
+        () => resolve(false),
+      )
+      .finally(() => clearTimeout(timer))
   })
 }

@@ -71,7 +71,10 @@ export class Store {
     this.#onEvent = onEvent
     const foreign = readdirSync(folder).filter(name => !OUR_FILES.test(name))
     if (foreign.length > 0 && !existsSync(this.#file)) {
-      onEvent({ what: 'foreign-files', detail: `${folder} holds files of another program (${foreign.slice(0, 3).join(', ')}); they are left alone, mappings start afresh` })
+      onEvent({
+        what: 'foreign-files',
+        detail: `${folder} holds files of another program (${foreign.slice(0, 3).join(', ')}); they are left alone, mappings start afresh`,
+      })
     }
   }
 
@@ -110,12 +113,19 @@ export class Store {
 
   #setAside(why: string): void {
     const name = `${this.#file}.corrupt-${new Date().toISOString().replaceAll(':', '')}`
-    for (const suffix of ['', '-wal', '-shm']) if (existsSync(this.#file + suffix)) renameSync(this.#file + suffix, name + suffix)
-    this.#onEvent({ what: 'set-aside', detail: `${this.#file} cannot be read (${why}); it was set aside as ${name}, and a new one begun` })
+    for (const suffix of ['', '-wal', '-shm'])
+      if (existsSync(this.#file + suffix)) renameSync(this.#file + suffix, name + suffix)
+    this.#onEvent({
+      what: 'set-aside',
+      detail: `${this.#file} cannot be read (${why}); it was set aside as ${name}, and a new one begun`,
+    })
   }
 
   #start(): void {
-    const worker = new Worker(new URL('./storeWorker.ts', import.meta.url), { name: 'ipref-store', workerData: { file: this.#file } })
+    const worker = new Worker(new URL('./storeWorker.ts', import.meta.url), {
+      name: 'ipref-store',
+      workerData: { file: this.#file },
+    })
     this.#worker = worker
     let waiting: Waiter[] = []
     let sent: { rows: Int32Array; count: number } | undefined
@@ -148,7 +158,11 @@ export class Store {
   }
 
   #failed(error: string, sent: { rows: Int32Array; count: number }, waiting: Waiter[]): void {
-    if (!this.#failing) this.#onEvent({ what: 'write-failed', detail: `${this.#file}: ${error}; new names get no address until it can be written` })
+    if (!this.#failing)
+      this.#onEvent({
+        what: 'write-failed',
+        detail: `${this.#file}: ${error}; new names get no address until it can be written`,
+      })
     this.#failing = true
     for (const waiter of waiting) waiter.reject(new StoreError(error))
     // rows that failed come before those that were added since
@@ -242,7 +256,9 @@ export function openDatabase(file: string): DatabaseSync {
     db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000')
     const version = (db.prepare('PRAGMA user_version').get() as { user_version: number }).user_version
     if (version > SCHEMA_VERSION) {
-      throw new StoreError(`${file} was written by a newer ipref (schema ${version}, this one knows ${SCHEMA_VERSION}); run that version, or give another folder with -data`)
+      throw new StoreError(
+        `${file} was written by a newer ipref (schema ${version}, this one knows ${SCHEMA_VERSION}); run that version, or give another folder with -data`,
+      )
     }
     if (version === 0) {
       db.exec(`BEGIN;

@@ -15,7 +15,8 @@ function write(rows: Int32Array, at: number): void {
   const [r0, r1, r2, r3] = [word(9), word(10), word(11), word(12)]
   const expires = word(Row.expires)
   const operation = word(Row.operation)
-  if (operation === Operation.saveTheirs) saveTheirs.run(l0, l1, l2, l3, word(5), word(6), word(7), word(8), r0, r1, r2, r3, expires)
+  if (operation === Operation.saveTheirs)
+    saveTheirs.run(l0, l1, l2, l3, word(5), word(6), word(7), word(8), r0, r1, r2, r3, expires)
   else if (operation === Operation.saveOurs) saveOurs.run(l0, l1, l2, l3, r0, r1, r2, r3, expires)
   else if (operation === Operation.removeTheirs) removeTheirs.run(l3, l2, l1, l0)
   else removeOurs.run(l3, l2, l1, l0)

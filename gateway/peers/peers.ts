@@ -26,7 +26,6 @@ const MTU_FLOOR = { 4: 552, 6: 1280 } as const
 const REUSE_AFTER_S = 5
 const NO_PEER = -1
 
-
 export interface PeersPorts {
   table: PeerTable
   /** Seconds, monotonic. */
@@ -114,7 +113,8 @@ export class Peers {
   /** A mapping to this context address begins: the number of its peer, or -1 when no more can be tracked. */
   require(a0: number, a1: number, a2: number, a3: number): number {
     const number = this.#ports.table.find(a0, a1, a2, a3)
-    const peer = number >= 0 ? this.#byNumber[number] : this.#add([a0, a1, a2, a3], this.#settings.defaultPort, PeerFlag.outbound)
+    const peer =
+      number >= 0 ? this.#byNumber[number] : this.#add([a0, a1, a2, a3], this.#settings.defaultPort, PeerFlag.outbound)
     if (!peer) return NO_PEER
     peer.uses++
     return peer.number

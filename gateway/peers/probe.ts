@@ -29,7 +29,11 @@ export interface ProbeAddressing {
 }
 
 /** The UDP payload of one probe. `nonce` has 16 bytes; `size` is the payload length wanted, 0 for the smallest. */
-export function encodeProbe(to: ProbeAddressing, echo: { id: number; sequence: number; nonce: Uint8Array }, size = 0): Uint8Array {
+export function encodeProbe(
+  to: ProbeAddressing,
+  echo: { id: number; sequence: number; nonce: Uint8Array },
+  size = 0,
+): Uint8Array {
   const headerLength = 4 + 2 * to.ourContext.length + 2 * to.ourReference.length
   const payload = new Uint8Array(Math.max(size, headerLength + ICMP_HEADER_LENGTH + NONCE_LENGTH))
   payload.set([VERSION_1 | (to.referenceCode << 2) | DONT_FRAGMENT, to.family << 4, PROBE_TTL, IPPROTO_ICMP])
@@ -49,7 +53,8 @@ export function encodeProbe(to: ProbeAddressing, echo: { id: number; sequence: n
 
 function internetChecksum(view: DataView, from: number): number {
   let sum = 0
-  for (let i = from; i < view.byteLength; i += 2) sum += i + 1 < view.byteLength ? view.getUint16(i) : view.getUint8(i) << 8
+  for (let i = from; i < view.byteLength; i += 2)
+    sum += i + 1 < view.byteLength ? view.getUint16(i) : view.getUint8(i) << 8
   while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16)
   return ~sum & 0xffff
 }

@@ -1,7 +1,8 @@
 /** How one worker divides its arena. */
-import type { Arena } from '../sys/arena.ts'
+
 import { HOLD_SLOT } from '../forward/echoHold.ts'
 import { HEAD_SLOT, MOST_PER_CALL, Output, SCRATCH_PER_CALL } from '../forward/output.ts'
+import type { Arena } from '../sys/arena.ts'
 
 /** Packets that wait to be written: enough for several super-packets cut into ordinary segments. */
 const OUTPUT_CAPACITY = MOST_PER_CALL + 1024

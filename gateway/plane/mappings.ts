@@ -371,10 +371,7 @@ export class MappingsWriter {
   readonly theirs: TheirsTable
 
   static allocate(capacity: { ours: number; theirs: number }): SharedArrayBuffer[] {
-    const buffers = [
-      Relation.allocate(capacity.ours, OURS_STRIDE),
-      Relation.allocate(capacity.theirs, THEIRS_STRIDE),
-    ]
+    const buffers = [Relation.allocate(capacity.ours, OURS_STRIDE), Relation.allocate(capacity.theirs, THEIRS_STRIDE)]
     for (const buffer of buffers) new Int32Array(buffer, 0, 1)[at.seed] = randomBytes(4).readInt32LE()
     return buffers
   }

@@ -12,8 +12,8 @@
 import { Worker } from 'node:worker_threads'
 import type { ForwardSettings } from '../forward/environment.ts'
 import {
-  Control,
   CONTROL_WORDS,
+  Control,
   type Offloads,
   RING_WORDS,
   type TunnelSocket,

@@ -5,12 +5,13 @@
  *
  * A kernel that refuses a super-packet (EINVAL, EIO) gets its packets one by one, and no more of that kind (hostile-input.md section 5).
  */
-import { Coalescer } from '../forward/coalesce.ts'
-import type { Environment } from '../forward/environment.ts'
-import { Direction } from '../forward/output.ts'
+
 import { Fault } from '../../ipref/faults.ts'
 import { IPPROTO_TCP, IPV4_HEADER, ip4, ip6, tcp, udp } from '../../ipref/ip.ts'
+import { Coalescer } from '../forward/coalesce.ts'
 import { Gso } from '../forward/encap.ts'
+import type { Environment } from '../forward/environment.ts'
+import { Direction } from '../forward/output.ts'
 import type { Arena } from '../sys/arena.ts'
 import { Errno, IOVEC, VNET, VNET_NEEDS_CHECKSUM } from '../sys/layouts.ts'
 import { errno, writev } from '../sys/libc.ts'

@@ -7,10 +7,11 @@
  * What the kernel refuses is answered by cause (hostile-input.md section 5): EAGAIN and ENOBUFS wait, a queued ICMP error is taken and the
  * message sent again, EIO and EINVAL send the run again packet by packet and switch segmentation off, EMSGSIZE tells the main thread the path is narrower.
  */
+
+import { Fault } from '../../ipref/faults.ts'
 import type { Environment } from '../forward/environment.ts'
 import { Direction, PEER_SELF, PEER_SOURCE } from '../forward/output.ts'
 import { isMapped } from '../forward/tables.ts'
-import { Fault } from '../../ipref/faults.ts'
 import type { Arena } from '../sys/arena.ts'
 import {
   AF_INET,
@@ -258,7 +259,12 @@ export class UdpSender {
     let tries = 0
     for (let done = 0; done < this.#built; ) {
       stats.add(Stat.sendCalls, 1)
-      const sent = sendmmsg(this.#batchFd, arena.base + this.#messages + done * MMSGHDR.size, this.#built - done, MSG_DONTWAIT | MSG_NOSIGNAL)
+      const sent = sendmmsg(
+        this.#batchFd,
+        arena.base + this.#messages + done * MMSGHDR.size,
+        this.#built - done,
+        MSG_DONTWAIT | MSG_NOSIGNAL,
+      )
       if (sent > 0) {
         for (let m = done; m < done + sent; m++) this.#sent(m)
         done += sent

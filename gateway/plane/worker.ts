@@ -281,7 +281,16 @@ class PacketWorker {
       if (!context) continue
       this.stats.add(Stat.turnedAround, 1)
       this.setSource(context[0]!, context[1]!, context[2]!, context[3]!, 1)
-      const verdict = this.decap.decap(at, length, context[0]!, context[1]!, context[2]!, context[3]!, 1, output.tos[i]!)
+      const verdict = this.decap.decap(
+        at,
+        length,
+        context[0]!,
+        context[1]!,
+        context[2]!,
+        context[3]!,
+        1,
+        output.tos[i]!,
+      )
       if (verdict === Verdict.missRemote) this.missRemote(at, length, output.tos[i]!)
     }
   }
@@ -308,7 +317,8 @@ class PacketWorker {
     words[8] = gsoType
     words[9] = gsoSize
     words[10] = needsChecksum ? 1 : 0
-    if (!this.misses.push(MissKind.native, this.arena.bytes, packet, length)) return this.stats.dropped(Fault.miss_queue_full, packets)
+    if (!this.misses.push(MissKind.native, this.arena.bytes, packet, length))
+      return this.stats.dropped(Fault.miss_queue_full, packets)
     this.stats.add(Stat.missed, 1)
     this.notify()
   }
@@ -348,7 +358,8 @@ class PacketWorker {
     words[12] = source.a1
     words[13] = source.a2
     words[14] = source.a3
-    if (!this.misses.push(MissKind.remote, this.arena.bytes, datagram, length)) return this.stats.dropped(Fault.miss_queue_full, 1)
+    if (!this.misses.push(MissKind.remote, this.arena.bytes, datagram, length))
+      return this.stats.dropped(Fault.miss_queue_full, 1)
     this.stats.add(Stat.missed, 1)
     this.notify()
   }
@@ -431,7 +442,8 @@ class PacketWorker {
     while (this.wait()) {
       for (let k = 0; k < setup.sockets.length; k++) {
         if (!this.isReady(k + 1)) continue
-        if ((arena.view.getInt16(this.poll + (k + 1) * POLLFD.size + POLLFD.revents, true) & POLLERR) !== 0) this.takeErrors(setup.sockets[k]!.fd)
+        if ((arena.view.getInt16(this.poll + (k + 1) * POLLFD.size + POLLFD.revents, true) & POLLERR) !== 0)
+          this.takeErrors(setup.sockets[k]!.fd)
         while (this.receiveBatch(setup.sockets[k]!.fd, place)) if (!this.between()) return
       }
     }
@@ -495,7 +507,14 @@ class PacketWorker {
     const sourcePort = view.getUint16(name + SOCKADDR.port)
     const address = name + SOCKADDR.address6
     if (is4) this.setSource(0, 0, MAPPED, view.getInt32(name + SOCKADDR.address4), sourcePort)
-    else this.setSource(view.getInt32(address), view.getInt32(address + 4), view.getInt32(address + 8), view.getInt32(address + 12), sourcePort)
+    else
+      this.setSource(
+        view.getInt32(address),
+        view.getInt32(address + 4),
+        view.getInt32(address + 8),
+        view.getInt32(address + 12),
+        sourcePort,
+      )
     let segment = length
     let tos = 0
     const control = place.controls + i * CONTROL_SLOT
@@ -546,7 +565,25 @@ class PacketWorker {
     const { peers, source, env } = this
     const peer = peers.find(source.a0, source.a1, source.a2, source.a3)
     if (peer < 0 && !this.mayReportStranger()) return
-    if (peer < 0) return this.report(MissKind.stranger, source.port, bytes, packets, 0, 0, 0, 0, 0, 0, 0, 0, source.a0, source.a1, source.a2, source.a3)
+    if (peer < 0)
+      return this.report(
+        MissKind.stranger,
+        source.port,
+        bytes,
+        packets,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        source.a0,
+        source.a1,
+        source.a2,
+        source.a3,
+      )
     peers.bytesIn[peer]! += bytes
     peers.packetsIn[peer]! += packets
     peers.lastSeen[peer] = env.now
@@ -566,4 +603,3 @@ worker.takeReturned()
 if (setup.role === 'encap') worker.runEncap()
 else worker.runDecap()
 port.close()
-

@@ -66,7 +66,9 @@ export class HostsSource {
       text = readFileSync(this.#path, 'utf8')
     } catch (error) {
       this.#stamp = ''
-      return this.#tell([`${this.#path}: cannot be read (${(error as NodeJS.ErrnoException).code}); the mappings read last stay in force`])
+      return this.#tell([
+        `${this.#path}: cannot be read (${(error as NodeJS.ErrnoException).code}); the mappings read last stay in force`,
+      ])
     }
     if (text === this.#text) return
     this.#text = text

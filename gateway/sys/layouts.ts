@@ -5,7 +5,16 @@
 /** struct iovec { void *iov_base; size_t iov_len; } */
 export const IOVEC = { size: 16, base: 0, length: 8 } as const
 /** struct msghdr */
-export const MSGHDR = { size: 56, name: 0, nameLength: 8, iov: 16, iovLength: 24, control: 32, controlLength: 40, flags: 48 } as const
+export const MSGHDR = {
+  size: 56,
+  name: 0,
+  nameLength: 8,
+  iov: 16,
+  iovLength: 24,
+  control: 32,
+  controlLength: 40,
+  flags: 48,
+} as const
 /** struct mmsghdr { struct msghdr msg_hdr; unsigned int msg_len; } */
 export const MMSGHDR = { size: 64, length: 56 } as const
 /** struct cmsghdr { size_t cmsg_len; int cmsg_level; int cmsg_type; }; data follows, padded to 8 */
@@ -20,7 +29,15 @@ export const SOCKADDR_UN = { size: 110, path: 2, pathLength: 108 } as const
 export const EPOLL_EVENT = process.arch === 'x64' ? { size: 12, events: 0, data: 4 } : { size: 16, events: 0, data: 8 }
 
 /** struct virtio_net_hdr (10 bytes), little-endian */
-export const VNET = { size: 10, flags: 0, gsoType: 1, headerLength: 2, gsoSize: 4, checksumStart: 6, checksumOffset: 8 } as const
+export const VNET = {
+  size: 10,
+  flags: 0,
+  gsoType: 1,
+  headerLength: 2,
+  gsoSize: 4,
+  checksumStart: 6,
+  checksumOffset: 8,
+} as const
 export const VNET_NEEDS_CHECKSUM = 1
 
 export const AF_UNIX = 1

@@ -22,7 +22,9 @@ export const sendmsg = bind('long sendmsg(int fd, uintptr_t message, int flags)'
 export const recvmsg = bind('long recvmsg(int fd, uintptr_t message, int flags)')
 export const send = bind('long send(int fd, uintptr_t buffer, size_t n, int flags)')
 export const recv = bind('long recv(int fd, uintptr_t buffer, size_t n, int flags)')
-export const sendto = bind('long sendto(int fd, uintptr_t buffer, size_t n, int flags, uintptr_t address, unsigned int length)')
+export const sendto = bind(
+  'long sendto(int fd, uintptr_t buffer, size_t n, int flags, uintptr_t address, unsigned int length)',
+)
 export const socket = bind('int socket(int family, int type, int protocol)')
 export const bindSocket = bind('int bind(int fd, uintptr_t address, unsigned int length)')
 export const connectSocket = bind('int connect(int fd, uintptr_t address, unsigned int length)')

@@ -1,5 +1,5 @@
 /** One gateway for one data folder: an advisory lock (flock(2)) that the kernel lets go when the process ends, however it ends. */
-import { closeSync, mkdirSync, openSync, readFileSync, writeSync, ftruncateSync } from 'node:fs'
+import { closeSync, ftruncateSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { flock } from './libc.ts'
 
@@ -15,7 +15,9 @@ export function lockFolder(folder: string): { release(): void } {
   if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
     const owner = readFileSync(file, 'utf8').trim()
     closeSync(fd)
-    throw new LockHeld(`${folder} is in use by another ipref gateway${owner === '' ? '' : ` (process ${owner})`}; give this one a data folder of its own with -data`)
+    throw new LockHeld(
+      `${folder} is in use by another ipref gateway${owner === '' ? '' : ` (process ${owner})`}; give this one a data folder of its own with -data`,
+    )
   }
   ftruncateSync(fd)
   writeSync(fd, `${process.pid}\n`)

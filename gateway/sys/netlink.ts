@@ -10,9 +10,16 @@ import { check, close, recv, SysError, send, setsockopt, socket } from './libc.t
 import { scratch } from './scratch.ts'
 
 const RTM = {
-  newLink: 16, delLink: 17, getLink: 18, setLink: 19,
-  newAddress: 20, delAddress: 21, getAddress: 22,
-  newRoute: 24, delRoute: 25, getRoute: 26,
+  newLink: 16,
+  delLink: 17,
+  getLink: 18,
+  setLink: 19,
+  newAddress: 20,
+  delAddress: 21,
+  getAddress: 22,
+  newRoute: 24,
+  delRoute: 25,
+  getRoute: 26,
 } as const
 const NLMSG_ERROR = 2
 const NLMSG_DONE = 3
@@ -161,7 +168,9 @@ export function listLinks(): Link[] {
   return request('list links', { type: RTM.getLink, flags: NLM_F.dump, body: linkBody(0, 0, 0) }).map(({ body }) => {
     const view = new DataView(body.buffer)
     const attributes = attributesOf(body, 16)
-    const name = Buffer.from(attributes.get(IFLA.name) ?? []).toString().replace(/\0.*$/, '')
+    const name = Buffer.from(attributes.get(IFLA.name) ?? [])
+      .toString()
+      .replace(/\0.*$/, '')
     const mtu = attributes.get(IFLA.mtu)
     return {
       index: view.getInt32(4, true),
@@ -221,7 +230,9 @@ export function addAddress(address: InterfaceAddress): void {
 }
 
 export function removeAddress(address: InterfaceAddress): void {
-  tolerate([Errno.EADDRNOTAVAIL, Errno.ENOENT], () => request('remove address', { type: RTM.delAddress, flags: NLM_F.ack, body: addressBody(address) }))
+  tolerate([Errno.EADDRNOTAVAIL, Errno.ENOENT], () =>
+    request('remove address', { type: RTM.delAddress, flags: NLM_F.ack, body: addressBody(address) }),
+  )
 }
 
 export function listAddresses(): InterfaceAddress[] {
@@ -230,7 +241,13 @@ export function listAddresses(): InterfaceAddress[] {
     const attributes = attributesOf(message.body, 8)
     const address = attributes.get(IFA.local) ?? attributes.get(IFA.address)
     if (!address) return []
-    return [{ index: new DataView(message.body.buffer).getUint32(4, true), address: address.slice(), length: message.body[1]! }]
+    return [
+      {
+        index: new DataView(message.body.buffer).getUint32(4, true),
+        address: address.slice(),
+        length: message.body[1]!,
+      },
+    ]
   })
 }
 
@@ -240,7 +257,16 @@ export function listAddresses(): InterfaceAddress[] {
 function routeBody(route: Route): Uint8Array {
   const is4 = route.destination.length === 4
   const header = new Uint8Array(12)
-  header.set([is4 ? AF_INET : AF_INET6, route.length, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, is4 ? RT_SCOPE_LINK : 0, RTN_UNICAST])
+  header.set([
+    is4 ? AF_INET : AF_INET6,
+    route.length,
+    0,
+    0,
+    RT_TABLE_MAIN,
+    RTPROT_STATIC,
+    is4 ? RT_SCOPE_LINK : 0,
+    RTN_UNICAST,
+  ])
   return concat(header, attribute(RTA.destination, route.destination), attribute(RTA.oif, u32(route.interfaceIndex)))
 }
 
@@ -250,7 +276,9 @@ export function addRoute(route: Route): void {
 }
 
 export function removeRoute(route: Route): void {
-  tolerate([Errno.ESRCH, Errno.ENOENT], () => request('remove route', { type: RTM.delRoute, flags: NLM_F.ack, body: routeBody(route) }))
+  tolerate([Errno.ESRCH, Errno.ENOENT], () =>
+    request('remove route', { type: RTM.delRoute, flags: NLM_F.ack, body: routeBody(route) }),
+  )
 }
 
 /** Routes of the main table to more than one address. */
@@ -262,18 +290,30 @@ export function listRoutes(): Route[] {
     const attributes = attributesOf(message.body, 12)
     const oif = attributes.get(RTA.oif)
     const destination = attributes.get(RTA.destination)?.slice() ?? new Uint8Array(family === AF_INET ? 4 : 16)
-    return [{ destination, length: message.body[1]!, interfaceIndex: oif ? new DataView(oif.buffer, oif.byteOffset).getUint32(0, true) : 0 }]
+    return [
+      {
+        destination,
+        length: message.body[1]!,
+        interfaceIndex: oif ? new DataView(oif.buffer, oif.byteOffset).getUint32(0, true) : 0,
+      },
+    ]
   })
 }
 
 /** The way to an address: MTU (of the route or else of its interface), interface, and the source address the kernel would take. */
-export function routeTo(address: Uint8Array): { mtu: number; interfaceIndex: number; source: Uint8Array | undefined } | undefined {
+export function routeTo(
+  address: Uint8Array,
+): { mtu: number; interfaceIndex: number; source: Uint8Array | undefined } | undefined {
   const header = new Uint8Array(12)
   header[0] = address.length === 4 ? AF_INET : AF_INET6
   header[1] = address.length * 8
   let answers: Message[] = []
   tolerate([Errno.ENETUNREACH, Errno.EHOSTUNREACH, Errno.ESRCH], () => {
-    answers = request('get route', { type: RTM.getRoute, flags: 0, body: concat(header, attribute(RTA.destination, address)) })
+    answers = request('get route', {
+      type: RTM.getRoute,
+      flags: 0,
+      body: concat(header, attribute(RTA.destination, address)),
+    })
   })
   const body = answers[0]?.body
   if (!body) return undefined

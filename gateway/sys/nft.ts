@@ -14,8 +14,12 @@ function run(args: readonly string[], input: string): Promise<string> {
       err += data
     })
     child.stdin.on('error', () => {})
-    child.on('error', error => reject(new NftError(`nft cannot be started (${error.message}); on Debian or Ubuntu: apt-get install nftables`)))
-    child.on('close', code => (code === 0 ? resolve(out) : reject(new NftError(`nft: ${err.trim().split('\n')[0] ?? `exit code ${code}`}`))))
+    child.on('error', error =>
+      reject(new NftError(`nft cannot be started (${error.message}); on Debian or Ubuntu: apt-get install nftables`)),
+    )
+    child.on('close', code =>
+      code === 0 ? resolve(out) : reject(new NftError(`nft: ${err.trim().split('\n')[0] ?? `exit code ${code}`}`)),
+    )
     child.stdin.end(input)
   })
 }

@@ -4,8 +4,8 @@
  */
 import { Arena } from './arena.ts'
 import { makeEventFd, signalEventFd } from './eventfd.ts'
-import { check, close, epollControl, epollCreate, epollWaitAsync } from './libc.ts'
 import { EPOLL_EVENT } from './layouts.ts'
+import { check, close, epollControl, epollCreate, epollWaitAsync } from './libc.ts'
 import { scratch } from './scratch.ts'
 
 const EPOLL_CTL_ADD = 1

@@ -2,7 +2,23 @@
  * Tries the UDP offloads on a private pair of sockets on the loopback device: some kernels say yes and then lose or mangle packets
  * (hostile-input.md section 5, known bad kernels). What comes back must be, byte for byte, what was sent.
  */
-import { CMSGHDR, IOVEC, MSG_DONTWAIT, MSGHDR, POLLFD, POLLIN, SOL_SOCKET, SO_RCVBUF, SOL_UDP, UDP_GRO, UDP_SEGMENT, AF_INET, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK } from './layouts.ts'
+import {
+  AF_INET,
+  CMSGHDR,
+  IOVEC,
+  MSG_DONTWAIT,
+  MSGHDR,
+  POLLFD,
+  POLLIN,
+  SO_RCVBUF,
+  SOCK_CLOEXEC,
+  SOCK_DGRAM,
+  SOCK_NONBLOCK,
+  SOL_SOCKET,
+  SOL_UDP,
+  UDP_GRO,
+  UDP_SEGMENT,
+} from './layouts.ts'
 import { bindSocket, close, getsockname, ppoll, recv, sendmsg, socket } from './libc.ts'
 import { scratch } from './scratch.ts'
 import { setOption, writeSockaddr } from './udp.ts'
@@ -11,7 +27,17 @@ const SEGMENT = 1200
 /** a short last one: where some kernels fail */
 const SENT = SEGMENT * 5 + 700
 const LOOPBACK = Uint8Array.of(127, 0, 0, 1)
-const at = { name: 4096, length: 4160, iov: 4224, control: 4288, header: 4352, poll: 4480, timeout: 4512, data: 8192, received: 65536 } as const
+const at = {
+  name: 4096,
+  length: 4160,
+  iov: 4224,
+  control: 4288,
+  header: 4352,
+  poll: 4480,
+  timeout: 4512,
+  data: 8192,
+  received: 65536,
+} as const
 
 export interface OffloadTest {
   udpSegment: boolean
@@ -88,6 +114,7 @@ function receive(receiver: number): string | undefined {
     if (length > 0) got += length
   }
   if (got !== SENT) return `of ${SENT} bytes sent in one message, ${got} arrived`
-  for (let i = 0; i < SENT; i++) if (bytes[at.received + i] !== bytes[at.data + i]) return `byte ${i} of a segmented message arrived changed`
+  for (let i = 0; i < SENT; i++)
+    if (bytes[at.received + i] !== bytes[at.data + i]) return `byte ${i} of a segmented message arrived changed`
   return undefined
 }

@@ -28,7 +28,8 @@ const TURN = 256
 
 function writeAddress(path: string): { address: number; length: number } {
   const bytes = Buffer.from(path)
-  if (bytes.length >= SOCKADDR_UN.pathLength) throw new Error(`${path}: the path of a Unix socket has at most 107 bytes`)
+  if (bytes.length >= SOCKADDR_UN.pathLength)
+    throw new Error(`${path}: the path of a Unix socket has at most 107 bytes`)
   const memory = scratch()
   memory.bytes.fill(0, ADDRESS_AT, ADDRESS_AT + SOCKADDR_UN.size)
   memory.view.setUint16(ADDRESS_AT, AF_UNIX, true)
@@ -48,7 +49,15 @@ export class SeqpacketConnection {
   readonly #onClosed: () => void
   #open = true
 
-  constructor(parts: { id: number; fd: number; poller: Poller; most: number; onMessage(message: Uint8Array): void; onTooLong?(): void; onClosed(): void }) {
+  constructor(parts: {
+    id: number
+    fd: number
+    poller: Poller
+    most: number
+    onMessage(message: Uint8Array): void
+    onTooLong?(): void
+    onClosed(): void
+  }) {
     this.id = parts.id
     this.#fd = parts.fd
     this.#poller = parts.poller
@@ -110,7 +119,8 @@ export class SeqpacketServer {
     mkdirSync(dirname(settings.path), { recursive: true, mode: 0o750 })
     if (existsSync(settings.path)) {
       if (!statSync(settings.path).isSocket()) throw new Error(`${settings.path} exists and is no socket`)
-      if (isListening(settings.path)) throw new Error(`${settings.path} is in use: another gateway listens there; choose another with -mapper-socket`)
+      if (isListening(settings.path))
+        throw new Error(`${settings.path} is in use: another gateway listens there; choose another with -mapper-socket`)
       unlinkSync(settings.path)
     }
     const fd = open()

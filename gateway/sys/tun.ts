@@ -5,8 +5,8 @@
  * The device is persistent: it stays, with its addresses and routes, while no gateway runs, and the next one attaches to it again.
  */
 import { closeSync, openSync } from 'node:fs'
-import { check, errno, ioctl, SysError } from './libc.ts'
 import { Errno, VNET } from './layouts.ts'
+import { check, errno, ioctl, SysError } from './libc.ts'
 import { scratch } from './scratch.ts'
 
 const TUNSETIFF = 0x400454ca
@@ -30,7 +30,8 @@ export interface TunOffloads {
 
 /** Opens or makes the device, non-blocking; the offloads that the kernel took. */
 export function openTun(wanted: { name: string; offloads: TunOffloads }): { fd: number; offloads: TunOffloads } {
-  if (!/^[^\s/]{1,15}$/.test(wanted.name)) throw new Error(`TUN name ${JSON.stringify(wanted.name)}: 1 to 15 characters without / or space`)
+  if (!/^[^\s/]{1,15}$/.test(wanted.name))
+    throw new Error(`TUN name ${JSON.stringify(wanted.name)}: 1 to 15 characters without / or space`)
   const fd = openSync('/dev/net/tun', O_RDWR_NONBLOCK)
   try {
     attach(fd, wanted.name)

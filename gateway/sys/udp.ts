@@ -55,7 +55,10 @@ export function writeSockaddr(view: DataView, at: number, address: Uint8Array, p
 }
 
 /** File descriptor of a bound socket. */
-export function openTunnelSocket(wanted: { address: Uint8Array; port: number; gro: boolean }): { fd: number; gro: boolean } {
+export function openTunnelSocket(wanted: { address: Uint8Array; port: number; gro: boolean }): {
+  fd: number
+  gro: boolean
+} {
   const { address, port } = wanted
   const is4 = address.length === 4
   const fd = check('socket', socket(is4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0))

@@ -40,7 +40,12 @@ export function prepareMillion(folder: string, what: 'fill' | 'empty'): void {
 }
 
 async function create(): Promise<number> {
-  const lab = new MapperLab({ encodeNets: ['10.0.0.0/8'], contexts: ['198.51.100.1'], capacity: 1_000_000, quotaPerPeer: 10_000_000 })
+  const lab = new MapperLab({
+    encodeNets: ['10.0.0.0/8'],
+    contexts: ['198.51.100.1'],
+    capacity: 1_000_000,
+    quotaPerPeer: 10_000_000,
+  })
   await lab.open()
   const context = Uint8Array.of(198, 51, 100, 2)
   const seconds = 3
@@ -62,7 +67,13 @@ async function create(): Promise<number> {
 }
 
 function load(folder: string): Promise<{ seconds: number; megabytes: number; mappings: number }> {
-  const lab = new MapperLab({ encodeNets: ['10.240.0.0/12'], contexts: ['198.51.100.1'], capacity: 1_000_000, quotaPerPeer: 10_000_000, dataFolder: folder })
+  const lab = new MapperLab({
+    encodeNets: ['10.240.0.0/12'],
+    contexts: ['198.51.100.1'],
+    capacity: 1_000_000,
+    quotaPerPeer: 10_000_000,
+    dataFolder: folder,
+  })
   const started = performance.now()
   lab.store.open(saved => lab.mapper.restore(saved))
   const seconds = (performance.now() - started) / 1000
@@ -73,7 +84,10 @@ function load(folder: string): Promise<{ seconds: number; megabytes: number; map
 }
 
 function inProcess(...args: string[]): unknown {
-  const run = spawnSync(process.execPath, ['--expose-gc', import.meta.filename, ...args], { encoding: 'utf8', timeout: 300_000 })
+  const run = spawnSync(process.execPath, ['--expose-gc', import.meta.filename, ...args], {
+    encoding: 'utf8',
+    timeout: 300_000,
+  })
   if (run.status !== 0) throw new Error(run.stderr)
   return JSON.parse(run.stdout)
 }

@@ -6,29 +6,36 @@
  */
 import { createSocket } from 'node:dgram'
 import { read, writeSync } from 'node:fs'
-import { parseAddress, parsePrefix } from '../../ipref/address.ts'
 import { ownEncodedOf } from '../../gateway/config.ts'
 import { configureDevice } from '../../gateway/device.ts'
 import { VNET } from '../../gateway/sys/layouts.ts'
 import { fcntl } from '../../gateway/sys/libc.ts'
 import { openTun } from '../../gateway/sys/tun.ts'
+import { parseAddress, parsePrefix } from '../../ipref/address.ts'
 import { addressWords, ForwardBench, settingsFor } from '../support/forwardBench.ts'
 
 const PORT = 1046
 const MTU = 1464
 const F_SETFL = 4
 const O_RDWR = 2
-const [tunName = '', bind = '', peer = '', encodeNet = '', host = '', ours = '', theirs = '', encoded = ''] = process.argv.slice(2)
+const [tunName = '', bind = '', peer = '', encodeNet = '', host = '', ours = '', theirs = '', encoded = ''] =
+  process.argv.slice(2)
 
 const tun = openTun({ name: tunName, offloads: { tso4: false, tso6: false, uso4: false, uso6: false } })
 // reads wait in libuv's thread pool, as a stream over a device does
 fcntl(tun.fd, F_SETFL, O_RDWR)
 const network = parsePrefix(encodeNet)!
 configureDevice({ name: tunName, mtu: MTU, ownEncoded: [ownEncodedOf(network)], encodingNetworks: [network] })
-const bench = new ForwardBench(settingsFor({ encodeNets: [encodeNet], contexts: [bind], change: { decrementTtl: true, tunMtu: MTU } }))
+const bench = new ForwardBench(
+  settingsFor({ encodeNets: [encodeNet], contexts: [bind], change: { decrementTtl: true, tunMtu: MTU } }),
+)
 bench.addOurs(host, BigInt(ours))
 bench.addTheirs(encoded, peer, BigInt(theirs))
-const socket = createSocket({ type: parseAddress(bind)!.length === 4 ? 'udp4' : 'udp6', recvBufferSize: 4 << 20, sendBufferSize: 4 << 20 })
+const socket = createSocket({
+  type: parseAddress(bind)!.length === 4 ? 'udp4' : 'udp6',
+  recvBufferSize: 4 << 20,
+  sendBufferSize: 4 << 20,
+})
 
 function emit(): void {
   for (const { to, bytes } of bench.take()) {
@@ -40,7 +47,9 @@ function emit(): void {
 function readNext(buffer: Buffer): void {
   read(tun.fd, buffer, 0, buffer.length, null, (error, length) => {
     if (error) return void setTimeout(readNext, 10, buffer)
-    bench.placeUnguarded(buffer.subarray(VNET.size, length), packet => bench.encap.encap(packet, length - VNET.size, false, 0, 0))
+    bench.placeUnguarded(buffer.subarray(VNET.size, length), packet =>
+      bench.encap.encap(packet, length - VNET.size, false, 0, 0),
+    )
     emit()
     readNext(buffer)
   })

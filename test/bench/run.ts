@@ -8,7 +8,7 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { openLab, type Namespace, type Running } from '../support/netns.ts'
+import { type Namespace, openLab, type Running } from '../support/netns.ts'
 import { labSupport } from '../support/userNamespace.ts'
 import { measureMapper } from './mapper.ts'
 import { type Bench, buildBench, type Way, ways } from './topology.ts'
@@ -53,8 +53,13 @@ const round = (value: number, digits = 2) => Number(value.toFixed(digits))
 /** Mbit/s received. */
 async function tcp(bench: Bench, way: Way, options: string[] = [], seconds = STEP_S): Promise<number> {
   const { to, from } = ways[way]
-  const out = await bench.ha.require(['iperf3', '-J', '-c', to, '-B', from, '-p', String(IPERF_PORT), '-t', String(seconds), ...options], { timeoutMs: (seconds + 20) * 1000 })
-  const { end } = JSON.parse(out) as { end: { sum_received: { bits_per_second: number }; sum_received_bidir_reverse?: { bits_per_second: number } } }
+  const out = await bench.ha.require(
+    ['iperf3', '-J', '-c', to, '-B', from, '-p', String(IPERF_PORT), '-t', String(seconds), ...options],
+    { timeoutMs: (seconds + 20) * 1000 },
+  )
+  const { end } = JSON.parse(out) as {
+    end: { sum_received: { bits_per_second: number }; sum_received_bidir_reverse?: { bits_per_second: number } }
+  }
   return (end.sum_received.bits_per_second + (end.sum_received_bidir_reverse?.bits_per_second ?? 0)) / 1e6
 }
 
@@ -64,12 +69,26 @@ interface Receiver {
 }
 
 /** What one UDP load of `size` bytes brought: packets sent and received a second, Mbit/s. */
-async function udp(bench: Bench, way: Way, load: { size: number; seconds: number; rate: number; gso: number }): Promise<{ sent: number; received: number; mbit: number }> {
+async function udp(
+  bench: Bench,
+  way: Way,
+  load: { size: number; seconds: number; rate: number; gso: number },
+): Promise<{ sent: number; received: number; mbit: number }> {
   const { to } = ways[way]
   const { size, seconds, rate, gso } = load
   const before = await counter.take()
   void before
-  const out = await bench.ha.require([process.execPath, LOAD, 'send', to, String(UDP_PORT), String(size), String(seconds), String(rate), String(gso)])
+  const out = await bench.ha.require([
+    process.execPath,
+    LOAD,
+    'send',
+    to,
+    String(UDP_PORT),
+    String(size),
+    String(seconds),
+    String(rate),
+    String(gso),
+  ])
   const { sent, seconds: took } = JSON.parse(out) as { sent: number; seconds: number }
   await new Promise(resolve => setTimeout(resolve, 100))
   const { packets, bytes } = await counter.take()
@@ -80,7 +99,9 @@ let counter!: Receiver
 
 async function startCounter(host: Namespace): Promise<Receiver> {
   const { spawn } = await import('node:child_process')
-  const child = spawn('ip', ['netns', 'exec', host.name, process.execPath, LOAD, 'receive', String(UDP_PORT)], { stdio: ['pipe', 'pipe', 'inherit'] })
+  const child = spawn('ip', ['netns', 'exec', host.name, process.execPath, LOAD, 'receive', String(UDP_PORT)], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
   const lines: string[] = []
   let waiting: ((line: string) => void) | undefined
   let pending = ''
@@ -128,7 +149,9 @@ async function lossFreeRate(bench: Bench, way: Way): Promise<number> {
 /** Round-trip times of small pings, in microseconds. */
 async function roundTrips(bench: Bench, way: Way, count: number, intervalS = 0.004): Promise<number[]> {
   const { to, from } = ways[way]
-  const out = await bench.ha.require(['ping', '-n', '-i', String(intervalS), '-c', String(count), '-I', from, to], { timeoutMs: 120_000 })
+  const out = await bench.ha.require(['ping', '-n', '-i', String(intervalS), '-c', String(count), '-I', from, to], {
+    timeoutMs: 120_000,
+  })
   return [...out.matchAll(/time=([\d.]+) ms/g)].map(match => Number(match[1]) * 1000).slice(5)
 }
 
@@ -150,8 +173,17 @@ function gatewayPids(bench: Bench): number[] {
 }
 
 async function metric(gateway: Namespace): Promise<Map<string, number>> {
-  const text = await gateway.require([process.execPath, '-e', "fetch('http://127.0.0.1:9145/metrics').then(r => r.text()).then(t => process.stdout.write(t))"])
-  return new Map(text.split('\n').filter(line => line !== '' && !line.startsWith('#')).map(line => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]))
+  const text = await gateway.require([
+    process.execPath,
+    '-e',
+    "fetch('http://127.0.0.1:9145/metrics').then(r => r.text()).then(t => process.stdout.write(t))",
+  ])
+  return new Map(
+    text
+      .split('\n')
+      .filter(line => line !== '' && !line.startsWith('#'))
+      .map(line => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]),
+  )
 }
 
 // ---- the goals
@@ -168,7 +200,9 @@ async function throughput(bench: Bench): Promise<void> {
   if (rates.has('wireguard')) ratios.P4 = round(m('ours') / m('wireguard'))
   if (rates.has('naive')) ratios['ours/N'] = round(m('ours') / m('naive'))
   if (QUICK) return
-  const flows = await interleavedBy({ one: [], eight: ['-P', '8'], many: ['-P', '64'], both: ['--bidir'] }, options => tcp(bench, 'ours', options))
+  const flows = await interleavedBy({ one: [], eight: ['-P', '8'], many: ['-P', '64'], both: ['--bidir'] }, options =>
+    tcp(bench, 'ours', options),
+  )
   results.flows = flows
   const one = median(flows.get('one')!)
   ratios.P5 = round(Math.min(median(flows.get('eight')!), median(flows.get('many')!)) / one)
@@ -182,9 +216,13 @@ async function interleaved(list: readonly Way[], measure: (way: Way) => Promise<
   return rates
 }
 
-async function interleavedBy(options: Record<string, string[]>, measure: (options: string[]) => Promise<number>): Promise<Map<string, number[]>> {
+async function interleavedBy(
+  options: Record<string, string[]>,
+  measure: (options: string[]) => Promise<number>,
+): Promise<Map<string, number[]>> {
   const rates = new Map<string, number[]>(Object.keys(options).map(name => [name, []]))
-  for (let i = 0; i < ROUNDS; i++) for (const [name, values] of Object.entries(options)) rates.get(name)!.push(round(await measure(values), 1))
+  for (let i = 0; i < ROUNDS; i++)
+    for (const [name, values] of Object.entries(options)) rates.get(name)!.push(round(await measure(values), 1))
   for (const [name, values] of rates) console.log(`  ${name.padEnd(12)} ${values.join(' ')}  median ${median(values)}`)
   return rates
 }
@@ -192,7 +230,9 @@ async function interleavedBy(options: Record<string, string[]>, measure: (option
 async function families(bench: Bench): Promise<void> {
   const rates = await interleaved(['ours', 'ours 4→6', 'ours 6→4'], way => tcp(bench, way))
   results.families = rates
-  ratios.P14 = round(Math.min(median(rates.get('ours 4→6')!), median(rates.get('ours 6→4')!)) / median(rates.get('ours')!))
+  ratios.P14 = round(
+    Math.min(median(rates.get('ours 4→6')!), median(rates.get('ours 6→4')!)) / median(rates.get('ours')!),
+  )
 }
 
 async function largeUdp(bench: Bench): Promise<void> {
@@ -208,8 +248,12 @@ async function largeUdp(bench: Bench): Promise<void> {
 }
 
 async function smallUdp(bench: Bench): Promise<void> {
-  const rates = new Map<Way, number[]>([['vxlan', []], ['ours', []]])
-  for (let i = 0; i < (QUICK ? 1 : 3); i++) for (const way of rates.keys()) rates.get(way)!.push(Math.round(await lossFreeRate(bench, way)))
+  const rates = new Map<Way, number[]>([
+    ['vxlan', []],
+    ['ours', []],
+  ])
+  for (let i = 0; i < (QUICK ? 1 : 3); i++)
+    for (const way of rates.keys()) rates.get(way)!.push(Math.round(await lossFreeRate(bench, way)))
   results.udp64 = rates
   console.log(`  loss-free packets/s: vxlan ${rates.get('vxlan')!.join(' ')}; ours ${rates.get('ours')!.join(' ')}`)
   ratios.P8 = round(median(rates.get('ours')!) / median(rates.get('vxlan')!))
@@ -217,10 +261,15 @@ async function smallUdp(bench: Bench): Promise<void> {
 
 async function latency(bench: Bench): Promise<void> {
   const times = { routing: [] as number[], vxlan: [] as number[], naive: [] as number[], ours: [] as number[] }
-  for (let i = 0; i < ROUNDS; i++) for (const way of ['routing', 'vxlan', 'naive', 'ours'] as const) times[way].push(...(await roundTrips(bench, way, QUICK ? 300 : 600)))
+  for (let i = 0; i < ROUNDS; i++)
+    for (const way of ['routing', 'vxlan', 'naive', 'ours'] as const)
+      times[way].push(...(await roundTrips(bench, way, QUICK ? 300 : 600)))
   const added = (p: number) => Math.round(percentile(times.ours, p) - percentile(times.routing, p))
   ratios.P10 = { p50: added(50), p99: added(99) }
-  for (const [way, values] of Object.entries(times)) console.log(`  ${way.padEnd(12)} p50 ${Math.round(percentile(values, 50))} µs, p90 ${Math.round(percentile(values, 90))} µs, p99 ${Math.round(percentile(values, 99))} µs`)
+  for (const [way, values] of Object.entries(times))
+    console.log(
+      `  ${way.padEnd(12)} p50 ${Math.round(percentile(values, 50))} µs, p90 ${Math.round(percentile(values, 90))} µs, p99 ${Math.round(percentile(values, 99))} µs`,
+    )
   console.log(`  added round trip: p50 ${added(50)} µs, p99 ${added(99)} µs`)
 }
 
@@ -245,7 +294,8 @@ async function costs(bench: Bench): Promise<void> {
   const all = ((after.user + after.system - before.user - before.system) * 1e9) / bytes
   ratios.P12 = { user: round(user), 'user + system': round(all) }
   const mean = (name: string, direction: string, a: Map<string, number>, b: Map<string, number>) => {
-    const difference = (suffix: string) => b.get(`${name}_${suffix}{direction="${direction}"}`)! - a.get(`${name}_${suffix}{direction="${direction}"}`)!
+    const difference = (suffix: string) =>
+      b.get(`${name}_${suffix}{direction="${direction}"}`)! - a.get(`${name}_${suffix}{direction="${direction}"}`)!
     return difference('sum') / difference('count')
   }
   ratios.P13 = {
@@ -253,7 +303,10 @@ async function costs(bench: Bench): Promise<void> {
     'segments per UDP receive': round(mean('ipref_receive_segments', 'decap', decapBefore, decapAfter), 1),
     'KB per TUN write': round(mean('ipref_send_bytes', 'decap', decapBefore, decapAfter) / 1000, 1),
   }
-  results.histograms = { encap: [...metricsAfter].filter(([name]) => /segments_bucket|bytes_bucket/.test(name)), decap: [...decapAfter].filter(([name]) => /segments_bucket|bytes_bucket/.test(name)) }
+  results.histograms = {
+    encap: [...metricsAfter].filter(([name]) => /segments_bucket|bytes_bucket/.test(name)),
+    decap: [...decapAfter].filter(([name]) => /segments_bucket|bytes_bucket/.test(name)),
+  }
   console.log(`  CPU ns per byte: ${JSON.stringify(ratios.P12)}; batches: ${JSON.stringify(ratios.P13)}`)
 }
 
@@ -265,13 +318,18 @@ async function underGarbage(bench: Bench): Promise<void> {
     clean.push(before)
     // three of ten packets are garbage: counted against the segments of the transfer
     const rate = Math.round(((before * 1e6) / 8 / 1400) * (0.3 / 0.7))
-    const garbage = bench.ga.run([process.execPath, LOAD, 'send', '198.51.100.2', '1045', '120', String(STEP_S + 1), String(rate), '16'], { timeoutMs: 60_000 })
+    const garbage = bench.ga.run(
+      [process.execPath, LOAD, 'send', '198.51.100.2', '1045', '120', String(STEP_S + 1), String(rate), '16'],
+      { timeoutMs: 60_000 },
+    )
     await new Promise(resolve => setTimeout(resolve, 500))
     dirty.push(await tcp(bench, 'ours'))
     await garbage
   }
   ratios.P18 = round(median(dirty) / median(clean))
-  console.log(`  TCP under garbage: ${dirty.map(v => round(v, 0)).join(' ')}, without: ${clean.map(v => round(v, 0)).join(' ')}`)
+  console.log(
+    `  TCP under garbage: ${dirty.map(v => round(v, 0)).join(' ')}, without: ${clean.map(v => round(v, 0)).join(' ')}`,
+  )
 }
 
 async function tables(bench: Bench): Promise<void> {
@@ -292,7 +350,9 @@ async function tables(bench: Bench): Promise<void> {
   }
   results.tables = { few, many }
   ratios.P15 = round(median(many) / median(few))
-  console.log(`  with few mappings ${few.map(v => round(v, 0)).join(' ')}, with a million ${many.map(v => round(v, 0)).join(' ')}`)
+  console.log(
+    `  with few mappings ${few.map(v => round(v, 0)).join(' ')}, with a million ${many.map(v => round(v, 0)).join(' ')}`,
+  )
 }
 
 // ---- running
@@ -303,7 +363,11 @@ function findWireguard(): string | undefined {
   const folder = join(tmpdir(), 'ipref-bench-go')
   const program = join(folder, 'wireguard')
   if (existsSync(program)) return program
-  const build = spawnSync('go', ['install', 'golang.zx2c4.com/wireguard@latest'], { env: { ...process.env, GOBIN: folder }, stdio: 'ignore', timeout: 300_000 })
+  const build = spawnSync('go', ['install', 'golang.zx2c4.com/wireguard@latest'], {
+    env: { ...process.env, GOBIN: folder },
+    stdio: 'ignore',
+    timeout: 300_000,
+  })
   return build.status === 0 ? program : undefined
 }
 
@@ -314,10 +378,12 @@ if (support.how === 'none') {
 }
 
 const lab = await openLab()
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => void lab.close().then(() => process.exit(1)))
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.on(signal, () => void lab.close().then(() => process.exit(1)))
 try {
   const bench = await buildBench(lab, findWireguard())
-  if (!bench.available.has('wireguard') && !QUICK) console.log('without wireguard-go: no Go here, and WIREGUARD_GO is not set')
+  if (!bench.available.has('wireguard') && !QUICK)
+    console.log('without wireguard-go: no Go here, and WIREGUARD_GO is not set')
   bench.hb.start(['iperf3', '-s', '-p', String(IPERF_PORT)], { log: 'iperf.log' })
   counter = await startCounter(bench.hb)
   for (const way of bench.available) await roundTrips(bench, way, 10, 0.01)
@@ -351,10 +417,16 @@ if (wants('P16', 'P17')) {
 }
 const floors: Record<string, number> = { P1: 0.45, P2: 0.5, P5: 0.85, P7: 0.6, P8: 0.5, P14: 0.85, P15: 0.9 }
 console.log('\nratio   measured   floor')
-for (const [name, value] of Object.entries(ratios)) console.log(`${name.padEnd(8)}${JSON.stringify(value).padEnd(11)}${floors[name] ?? ''}`)
+for (const [name, value] of Object.entries(ratios))
+  console.log(`${name.padEnd(8)}${JSON.stringify(value).padEnd(11)}${floors[name] ?? ''}`)
 const out = argumentOf('--json')
 if (out) {
-  const plain = JSON.parse(JSON.stringify(results, (_key, value) => (value instanceof Map ? Object.fromEntries(value) : value)))
-  writeFileSync(out, `${JSON.stringify({ node: process.version, cpus: cpus().length, rounds: ROUNDS, ratios, results: plain }, null, 2)}\n`)
+  const plain = JSON.parse(
+    JSON.stringify(results, (_key, value) => (value instanceof Map ? Object.fromEntries(value) : value)),
+  )
+  writeFileSync(
+    out,
+    `${JSON.stringify({ node: process.version, cpus: cpus().length, rounds: ROUNDS, ratios, results: plain }, null, 2)}\n`,
+  )
 }
 process.exit(0)

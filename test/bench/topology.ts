@@ -12,9 +12,9 @@
  */
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { eventually, type Lab, type Namespace, type Running, requireProgram } from '../support/netns.ts'
-import { askControl } from '../../runtime/controlSocket.ts'
 import type { StatusReport } from '../../gateway/controlReports.ts'
+import { askControl } from '../../runtime/controlSocket.ts'
+import { eventually, type Lab, type Namespace, type Running, requireProgram } from '../support/netns.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const HERE = import.meta.dirname
@@ -46,7 +46,12 @@ export interface Bench {
 }
 
 export async function buildBench(lab: Lab, wireguard: string | undefined): Promise<Bench> {
-  const [ha, ga, gb, hb] = [await lab.add('ha'), await lab.add('ga', { forwards: true }), await lab.add('gb', { forwards: true }), await lab.add('hb')]
+  const [ha, ga, gb, hb] = [
+    await lab.add('ha'),
+    await lab.add('ga', { forwards: true }),
+    await lab.add('gb', { forwards: true }),
+    await lab.add('hb'),
+  ]
   await lab.connect(
     { in: ha, device: 'e0', addresses: ['10.1.0.2/24', 'fd01::2/64', '10.12.0.2/32', '10.13.0.2/32', '10.14.0.2/32'] },
     { in: ga, device: 'lan', addresses: ['10.1.0.1/24', 'fd01::1/64'] },
@@ -55,13 +60,23 @@ export async function buildBench(lab: Lab, wireguard: string | undefined): Promi
     { in: hb, device: 'e0', addresses: ['10.1.0.2/24', 'fd01::2/64', '10.22.0.2/32', '10.23.0.2/32', '10.24.0.2/32'] },
     { in: gb, device: 'lan', addresses: ['10.1.0.1/24', 'fd01::1/64'] },
   )
-  await lab.connect({ in: ga, device: 'wan', addresses: ['198.51.100.1/24'] }, { in: gb, device: 'wan', addresses: ['198.51.100.2/24'] })
-  for (const [host, own, theirs] of [[ha, 1, 2], [hb, 2, 1]] as const) {
+  await lab.connect(
+    { in: ga, device: 'wan', addresses: ['198.51.100.1/24'] },
+    { in: gb, device: 'wan', addresses: ['198.51.100.2/24'] },
+  )
+  for (const [host, own, theirs] of [
+    [ha, 1, 2],
+    [hb, 2, 1],
+  ] as const) {
     await host.ip('route add default via 10.1.0.1 src 10.1.0.2', '-6 route add default via fd01::1'.replace('-6 ', ''))
-    for (const net of [2, 3, 4]) await host.ip(`route add 10.${theirs}${net}.0.2/32 via 10.1.0.1 src 10.${own}${net}.0.2`)
+    for (const net of [2, 3, 4])
+      await host.ip(`route add 10.${theirs}${net}.0.2/32 via 10.1.0.1 src 10.${own}${net}.0.2`)
   }
   const available = new Set<Way>(['routing', 'vxlan', 'naive', 'ours', 'ours 4→6', 'ours 6→4'])
-  for (const [gateway, own, theirs] of [[ga, 1, 2], [gb, 2, 1]] as const) {
+  for (const [gateway, own, theirs] of [
+    [ga, 1, 2],
+    [gb, 2, 1],
+  ] as const) {
     await gateway.ip(
       ...[2, 3, 4].map(net => `route add 10.${own}${net}.0.2/32 dev lan`),
       `route add 10.${theirs}2.0.2/32 via 198.51.100.${theirs}`,
@@ -75,12 +90,29 @@ export async function buildBench(lab: Lab, wireguard: string | undefined): Promi
     await startWireguard(lab, wireguard, ga, gb)
     available.add('wireguard')
   }
-  for (const [gateway, own, theirs, reference, their] of [[ga, 1, 2, 11, 22], [gb, 2, 1, 22, 11]] as const) {
+  for (const [gateway, own, theirs, reference, their] of [
+    [ga, 1, 2, 11, 22],
+    [gb, 2, 1, 22, 11],
+  ] as const) {
     const naive = gateway.start(
-      [process.execPath, join(HERE, 'naive.ts'), 'naive0', `198.51.100.${own}`, `198.51.100.${theirs}`, '10.192.0.0/12', '10.1.0.2', String(reference), String(their), '10.192.1.2'],
+      [
+        process.execPath,
+        join(HERE, 'naive.ts'),
+        'naive0',
+        `198.51.100.${own}`,
+        `198.51.100.${theirs}`,
+        '10.192.0.0/12',
+        '10.1.0.2',
+        String(reference),
+        String(their),
+        '10.192.1.2',
+      ],
       { log: `naive-${own}.log` },
     )
-    await eventually('naive gateway', () => naive.log().includes('ready') || (naive.hasExited() && Promise.reject(new Error(naive.log()))))
+    await eventually(
+      'naive gateway',
+      () => naive.log().includes('ready') || (naive.hasExited() && Promise.reject(new Error(naive.log()))),
+    )
   }
   const bench: Bench = {
     ha,
@@ -92,11 +124,14 @@ export async function buildBench(lab: Lab, wireguard: string | undefined): Promi
     controlOf: side => askControl(lab.file(`${side}/control.sock`), { do: 'status' }) as Promise<StatusReport>,
     folderOf: side => lab.file(side),
     mapperSocket: lab.file('a/mapper.sock'),
-    stopOurs: async () => void (await Promise.all(bench.gateways.splice(0).map(gateway => gateway.stop('SIGTERM', 10_000)))),
+    stopOurs: async () =>
+      void (await Promise.all(bench.gateways.splice(0).map(gateway => gateway.stop('SIGTERM', 10_000)))),
     restartOurs: async () => {
       await bench.stopOurs()
       bench.gateways = await Promise.all([startOurs(lab, ga, 'a', 1, 2), startOurs(lab, gb, 'b', 2, 1)])
-      await Promise.all((['a', 'b'] as const).map(side => eventually(`gateway ${side}`, () => isUp(bench, side), { withinMs: 60_000 })))
+      await Promise.all(
+        (['a', 'b'] as const).map(side => eventually(`gateway ${side}`, () => isUp(bench, side), { withinMs: 60_000 })),
+      )
     },
   }
   await bench.restartOurs()
@@ -125,8 +160,24 @@ async function startOurs(lab: Lab, gateway: Namespace, side: 'a' | 'b', own: num
     ].join('\n'),
   )
   const options = [
-    ...['-gateway', `198.51.100.${own}`, '-encode-net', '10.240.0.0/12', '-encode-net', 'fd24::/64', '-hosts', join(folder, 'hosts')],
-    ...['-data', join(folder, 'data'), '-mapper-socket', join(folder, 'mapper.sock'), '-control-socket', join(folder, 'control.sock')],
+    ...[
+      '-gateway',
+      `198.51.100.${own}`,
+      '-encode-net',
+      '10.240.0.0/12',
+      '-encode-net',
+      'fd24::/64',
+      '-hosts',
+      join(folder, 'hosts'),
+    ],
+    ...[
+      '-data',
+      join(folder, 'data'),
+      '-mapper-socket',
+      join(folder, 'mapper.sock'),
+      '-control-socket',
+      join(folder, 'control.sock'),
+    ],
     ...['-metrics-address', ':9145', '-mapping-quota-per-peer', '16000000'],
   ]
   return gateway.start([join(ROOT, 'cli/ipref'), 'gateway', ...options], { log: `gateway-${side}.log` })
@@ -144,7 +195,21 @@ async function startWireguard(lab: Lab, program: string, ga: Namespace, gb: Name
     await eventually('wireguard device', async () => (await gateway.run(['ip', 'link', 'show', `wg${own}`])).code === 0)
     const keyFile = lab.file(`wg-${own}.key`)
     writeFileSync(keyFile, `${keys[i]!.secret}\n`, { mode: 0o600 })
-    await gateway.require(['wg', 'set', `wg${own}`, 'listen-port', '51820', 'private-key', keyFile, 'peer', keys[1 - i]!.known, 'allowed-ips', '0.0.0.0/0', 'endpoint', `198.51.100.${theirs}:51820`])
+    await gateway.require([
+      'wg',
+      'set',
+      `wg${own}`,
+      'listen-port',
+      '51820',
+      'private-key',
+      keyFile,
+      'peer',
+      keys[1 - i]!.known,
+      'allowed-ips',
+      '0.0.0.0/0',
+      'endpoint',
+      `198.51.100.${theirs}:51820`,
+    ])
     await gateway.ip(`link set dev wg${own} mtu 1420 up`, `route add 10.${theirs}4.0.2/32 dev wg${own}`)
   }
 }

@@ -4,11 +4,22 @@
  *   udpLoad.ts receive PORT                              counts; on a line of input prints { packets, bytes } and starts anew
  *   udpLoad.ts send ADDRESS PORT SIZE SECONDS RATE GSO   RATE packets a second (0: as fast as it goes), GSO packets in one message
  */
-import { parseAddress } from '../../ipref/address.ts'
+
 import { Arena } from '../../gateway/sys/arena.ts'
-import { CMSGHDR, IOVEC, MMSGHDR, MSG_DONTWAIT, MSGHDR, POLLFD, POLLIN, SOL_UDP, UDP_SEGMENT } from '../../gateway/sys/layouts.ts'
+import {
+  CMSGHDR,
+  IOVEC,
+  MMSGHDR,
+  MSG_DONTWAIT,
+  MSGHDR,
+  POLLFD,
+  POLLIN,
+  SOL_UDP,
+  UDP_SEGMENT,
+} from '../../gateway/sys/layouts.ts'
 import { ppoll, recvmmsg, sendmmsg } from '../../gateway/sys/libc.ts'
 import { openTunnelSocket, writeSockaddr } from '../../gateway/sys/udp.ts'
+import { parseAddress } from '../../ipref/address.ts'
 
 const MESSAGES = 64
 const BUFFER = 65536
@@ -67,7 +78,10 @@ function receive(port: number): void {
         const length = arena.words[(batch.messages + i * MMSGHDR.size + MMSGHDR.length) >> 2]!
         const hasGro = arena.words[(batch.messages + i * MMSGHDR.size + MSGHDR.controlLength) >> 2]! >= 20
         const control = batch.controls + i * 64
-        const segment = hasGro && arena.words[(control + CMSGHDR.level) >> 2] === SOL_UDP ? arena.words[(control + CMSGHDR.size) >> 2]! : length
+        const segment =
+          hasGro && arena.words[(control + CMSGHDR.level) >> 2] === SOL_UDP
+            ? arena.words[(control + CMSGHDR.size) >> 2]!
+            : length
         packets += segment > 0 ? Math.ceil(length / segment) : 1
         bytes += length
       }
@@ -78,7 +92,11 @@ function receive(port: number): void {
   turn()
 }
 
-async function send(to: string, port: number, load: { size: number; seconds: number; rate: number; gso: number }): Promise<void> {
+async function send(
+  to: string,
+  port: number,
+  load: { size: number; seconds: number; rate: number; gso: number },
+): Promise<void> {
   const address = parseAddress(to)!
   const { fd } = openTunnelSocket({ address: any(to), port: 0, gro: false })
   const arena = new Arena(MESSAGES * BUFFER + (1 << 20))

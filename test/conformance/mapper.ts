@@ -7,9 +7,6 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { familyOf, parseAddress, parsePrefix, type Prefix } from '../../ipref/address.ts'
-import { Command, decodeHeader, decodeRequest, type MessageHeader } from '../../ipref/mapperMessage.ts'
-import { encodeReference, parseReference } from '../../ipref/reference.ts'
 import { ownEncodedOf } from '../../gateway/config.ts'
 import { type Assertion, isContext } from '../../gateway/mapper/assertions.ts'
 import { Mapper } from '../../gateway/mapper/mapper.ts'
@@ -18,11 +15,26 @@ import { Store } from '../../gateway/mapper/store.ts'
 import { MappingsWriter } from '../../gateway/plane/mappings.ts'
 import { Poller } from '../../gateway/sys/poller.ts'
 import { connectSeqpacket, type SeqpacketConnection, SeqpacketServer } from '../../gateway/sys/seqpacket.ts'
+import { familyOf, type Prefix, parseAddress, parsePrefix } from '../../ipref/address.ts'
+import { Command, decodeHeader, decodeRequest, type MessageHeader } from '../../ipref/mapperMessage.ts'
+import { encodeReference, parseReference } from '../../ipref/reference.ts'
 import { hex, type Outcome, unhex, type Vector } from './vectors.ts'
 
 const SEQUENCE = [
-  'hash-unknown', 'data-1', 'hash-count-short', 'data-2', 'hash-ok', 'data-dup', 'hash-ok-2', 'hash-wrong', 'hash-after-nack', 'data-new', 'hash-new',
-  'hash-old', 'data-empty', 'hash-empty',
+  'hash-unknown',
+  'data-1',
+  'hash-count-short',
+  'data-2',
+  'hash-ok',
+  'data-dup',
+  'hash-ok-2',
+  'hash-wrong',
+  'hash-after-nack',
+  'data-new',
+  'hash-new',
+  'hash-old',
+  'data-empty',
+  'hash-empty',
 ]
 /** where no answer is due, how long to be sure of it */
 const SILENCE_MS = 25
@@ -39,7 +51,13 @@ export class MapperLab {
   #connection: SeqpacketConnection | undefined
   #onMessage: ((message: Uint8Array) => void) | undefined
 
-  constructor(settings: { encodeNets: string[]; contexts: string[]; capacity?: number; quotaPerPeer?: number; dataFolder?: string }) {
+  constructor(settings: {
+    encodeNets: string[]
+    contexts: string[]
+    capacity?: number
+    quotaPerPeer?: number
+    dataFolder?: string
+  }) {
     const encodingNetworks = settings.encodeNets.map(text => parsePrefix(text) as Prefix)
     const contexts = settings.contexts.map(text => parseAddress(text)!)
     const capacity = settings.capacity ?? 4096
@@ -90,9 +108,15 @@ export class MapperLab {
       maxClients: 8,
       maxMessage: 65536,
       poller: this.#poller,
-      onMessage: (connection, message) => void this.messages.handle(message).then(answer => answer && connection.send(answer)),
+      onMessage: (connection, message) =>
+        void this.messages.handle(message).then(answer => answer && connection.send(answer)),
     })
-    this.#connection = connectSeqpacket({ path: this.path, poller: this.#poller, most: 65536, onMessage: message => this.#onMessage?.(message) })
+    this.#connection = connectSeqpacket({
+      path: this.path,
+      poller: this.#poller,
+      most: 65536,
+      onMessage: message => this.#onMessage?.(message),
+    })
   }
 
   /** The answer to one message, or undefined when none came for a while. */
@@ -147,7 +171,8 @@ async function runGroup(group: Vector[]): Promise<Outcome[]> {
   const outcomes: Outcome[] = []
   const names = new Set(group.map(vector => vector.name.slice(5)))
   const inSequence = new Map(group.filter(v => v.class === 'host-data').map(v => [v.name.slice(5), v]))
-  for (const vector of group) if (!SEQUENCE.includes(vector.name.slice(5))) outcomes.push(await runOne(lab, vector, names))
+  for (const vector of group)
+    if (!SEQUENCE.includes(vector.name.slice(5))) outcomes.push(await runOne(lab, vector, names))
   if (inSequence.size > 0) {
     for (const step of SEQUENCE) {
       const vector = inSequence.get(step)
@@ -164,15 +189,19 @@ function refusedByRule(vector: Vector): string | undefined {
   const request = decodeRequest(unhex(vector.input.message))
   if (typeof request === 'string' || request.what !== 'getEncoded') return undefined
   const { context, reference } = request.record
-  return reference === 0n || !isContext(context) ? 'wire.md 3: reference 0 and contexts that are not unicast are refused' : undefined
+  return reference === 0n || !isContext(context)
+    ? 'wire.md 3: reference 0 and contexts that are not unicast are refused'
+    : undefined
 }
 
 function mappingsOf(state: Vector['state']): { records: Assertion[] } {
-  const records: Assertion[] = (state.mappings ?? []).map((m: { kind: string; ip: string; ea: string; context: string; ref: string }) => {
-    const reference = parseReference(m.ref)!
-    if (m.kind === 'ours') return { kind: 'ours', address: parseAddress(m.ip)!, contexts: 'all', reference }
-    return { kind: 'theirs', encoded: parseAddress(m.ea)!, context: parseAddress(m.context)!, reference }
-  })
+  const records: Assertion[] = (state.mappings ?? []).map(
+    (m: { kind: string; ip: string; ea: string; context: string; ref: string }) => {
+      const reference = parseReference(m.ref)!
+      if (m.kind === 'ours') return { kind: 'ours', address: parseAddress(m.ip)!, contexts: 'all', reference }
+      return { kind: 'theirs', encoded: parseAddress(m.ea)!, context: parseAddress(m.context)!, reference }
+    },
+  )
   return { records }
 }
 
@@ -197,7 +226,9 @@ async function runOne(lab: MapperLab, vector: Vector, names: ReadonlySet<string>
   const rule = refusedByRule(vector)
   if (rule) {
     const isNack = answer !== undefined && answer[1]! >> 6 === 3
-    return isNack ? { vector, kind: 'superseded', why: rule } : { vector, kind: 'failed', why: `${rule}: answered ${answer && hex(answer)}` }
+    return isNack
+      ? { vector, kind: 'superseded', why: rule }
+      : { vector, kind: 'failed', why: `${rule}: answered ${answer && hex(answer)}` }
   }
   const why = differs(answer, expected, vector)
   return why ? { vector, kind: 'failed', why } : { vector, kind: 'passed' }

@@ -5,17 +5,25 @@
  * rule of wire.md or a decision, which win (decisions.md): those are recognised by what is in the packet, held to the rule, and
  * counted as a class of their own, `superseded`.
  */
-import { fold, sumBytes, swap16 } from '../../ipref/checksum.ts'
-import { Fault, faultNames } from '../../ipref/faults.ts'
-import { parseAddress, wordsFromBytes } from '../../ipref/address.ts'
-import { parseReference, wordsFromReference } from '../../ipref/reference.ts'
+
 import { Verdict } from '../../gateway/forward/environment.ts'
+import { parseAddress, wordsFromBytes } from '../../ipref/address.ts'
+import { fold, sumBytes, swap16 } from '../../ipref/checksum.ts'
+import { type Fault, faultNames } from '../../ipref/faults.ts'
+import { parseReference, wordsFromReference } from '../../ipref/reference.ts'
 import { ForwardBench, type Sent, settingsFor } from '../support/forwardBench.ts'
 import { hex, type Outcome, unhex, type Vector } from './vectors.ts'
 
 interface Expected {
   outcome: string
-  output?: { after: number; to: string; bytes: string; any?: [number, number][]; outer_tos?: number; from_gateway?: boolean }[]
+  output?: {
+    after: number
+    to: string
+    bytes: string
+    any?: [number, number][]
+    outer_tos?: number
+    from_gateway?: boolean
+  }[]
   note?: string
 }
 
@@ -30,7 +38,9 @@ export function runPacketVector(vector: Vector, direction: 'encap' | 'decap'): O
   const rule = supersedingRule(vector, direction)
   if (rule) {
     const why = rule.holds(seen, vector)
-    return why ? { vector, kind: 'failed', why: `${rule.name}: ${why}` } : { vector, kind: 'superseded', why: rule.name }
+    return why
+      ? { vector, kind: 'failed', why: `${rule.name}: ${why}` }
+      : { vector, kind: 'superseded', why: rule.name }
   }
   const expected: Expected | undefined = vector.do_better ? vector.better || undefined : vector.expect
   const why = expected ? differs(seen, expected, vector) : ruleFails(vector, seen)
@@ -48,13 +58,18 @@ function drive(vector: Vector, direction: 'encap' | 'decap'): Seen {
     const verdict = oneWithMisses(bench, state, () =>
       direction === 'encap'
         ? bench.runEncap(unhex(text))
-        : bench.runDecap(unhex(text), { address: input.source_address, port: input.source_port, tos: input.outer_tos ?? 0 }),
+        : bench.runDecap(unhex(text), {
+            address: input.source_address,
+            port: input.source_port,
+            tos: input.outer_tos ?? 0,
+          }),
     )
     const part = direction === 'encap' ? bench.encap : bench.decap
     for (const sent of bench.take()) seen.output.push({ ...sent, after })
     seen.fault = faultNames[part.fault] ?? ''
     if (verdict === Verdict.forwarded) seen.outcome = 'sent'
-    else if (seen.outcome !== 'sent') seen.outcome = verdict === Verdict.answered ? 'answered' : verdict === Verdict.held ? 'held' : 'dropped'
+    else if (seen.outcome !== 'sent')
+      seen.outcome = verdict === Verdict.answered ? 'answered' : verdict === Verdict.held ? 'held' : 'dropped'
   }
   return seen
 }
@@ -62,7 +77,9 @@ function drive(vector: Vector, direction: 'encap' | 'decap'): Seen {
 function benchFor(state: Vector['state']): ForwardBench {
   const gatewayReference = Int32Array.from(wordsFromReference(parseReference(state.gateway_reference ?? '1')!))
   const change = { decrementTtl: state.decrement_ttl === true, gatewayReference }
-  const bench = new ForwardBench(settingsFor({ encodeNets: [state.encode_net], contexts: [state.gateway_address], change }))
+  const bench = new ForwardBench(
+    settingsFor({ encodeNets: [state.encode_net], contexts: [state.gateway_address], change }),
+  )
   for (const mapping of state.mappings ?? []) {
     const expires = mapping.expired ? 1 : undefined
     const reference = parseReference(mapping.ref)!
@@ -86,7 +103,11 @@ function oneWithMisses(bench: ForwardBench, state: Vector['state'], run: () => n
     if (!state.next_reference) return Verdict.dropped
     const { miss0, miss1, miss2, miss3 } = bench.encap
     removeExpired(bench)
-    bench.tables.ours.add([miss0, miss1, miss2, miss3], wordsFromReference(parseReference(state.next_reference)!), 0x7fffffff)
+    bench.tables.ours.add(
+      [miss0, miss1, miss2, miss3],
+      wordsFromReference(parseReference(state.next_reference)!),
+      0x7fffffff,
+    )
     return run()
   }
   if (verdict === Verdict.missRemote) {
@@ -107,7 +128,8 @@ function oneWithMisses(bench: ForwardBench, state: Vector['state'], run: () => n
 
 function removeExpired(bench: ForwardBench): void {
   for (const table of [bench.tables.ours, bench.tables.theirs]) {
-    for (let slot = 0; slot < table.highWater; slot++) if (table.isUsed(slot) && table.expires[slot]! < 100) table.remove(slot)
+    for (let slot = 0; slot < table.highWater; slot++)
+      if (table.isUsed(slot) && table.expires[slot]! < 100) table.remove(slot)
   }
 }
 
@@ -115,9 +137,11 @@ function removeExpired(bench: ForwardBench): void {
 
 function differs(seen: Seen, expected: Expected, vector: Vector): string | undefined {
   if (seen.outcome !== expected.outcome) return `${seen.outcome} (${seen.fault}), expected ${expected.outcome}`
-  if (expected.note?.includes('1280')) return mtuField6(seen) === 1280 ? undefined : `MTU field ${mtuField6(seen)}, expected 1280`
+  if (expected.note?.includes('1280'))
+    return mtuField6(seen) === 1280 ? undefined : `MTU field ${mtuField6(seen)}, expected 1280`
   if (!expected.output) return undefined
-  if (seen.output.length !== expected.output.length) return `${seen.output.length} packets, expected ${expected.output.length}`
+  if (seen.output.length !== expected.output.length)
+    return `${seen.output.length} packets, expected ${expected.output.length}`
   const unordered = [...seen.output]
   for (const [i, wanted] of expected.output.entries()) {
     const sent = unordered[i]!
@@ -129,8 +153,12 @@ function differs(seen: Seen, expected: Expected, vector: Vector): string | undef
   return undefined
 }
 
-function differsBytes(sent: Sent & { after: number }, wanted: NonNullable<Expected['output']>[number]): string | undefined {
-  if (sent.to !== wanted.to || sent.after !== wanted.after) return `to ${sent.to} after ${sent.after}, expected to ${wanted.to} after ${wanted.after}`
+function differsBytes(
+  sent: Sent & { after: number },
+  wanted: NonNullable<Expected['output']>[number],
+): string | undefined {
+  if (sent.to !== wanted.to || sent.after !== wanted.after)
+    return `to ${sent.to} after ${sent.after}, expected to ${wanted.to} after ${wanted.after}`
   const bytes = unhex(wanted.bytes)
   for (const [offset, length] of wanted.any ?? []) {
     bytes.fill(0, offset, offset + length)
@@ -155,7 +183,11 @@ function ruleFails(vector: Vector, seen: Seen): string | undefined {
 }
 
 /** One for each rule that a vector names without saying what comes out. */
-const rules: { name: string; applies(vector: Vector): boolean; holds(seen: Seen, vector: Vector): string | undefined }[] = [
+const rules: {
+  name: string
+  applies(vector: Vector): boolean
+  holds(seen: Seen, vector: Vector): string | undefined
+}[] = [
   {
     name: 'a DF packet that does not fit is answered with the MTU that does',
     applies: vector => vector.class === 'tunnel-mtu',
@@ -180,7 +212,9 @@ interface Superseding {
 }
 
 const mustDrop = (fault: keyof typeof Fault) => (seen: Seen) =>
-  seen.outcome === 'dropped' && seen.fault === fault ? undefined : `${seen.outcome} (${seen.fault}), expected dropped (${fault})`
+  seen.outcome === 'dropped' && seen.fault === fault
+    ? undefined
+    : `${seen.outcome} (${seen.fault}), expected dropped (${fault})`
 
 // of the message behind the tunnel header or the IPv4 header: its sum is all ones
 function hasValidIcmpChecksum(seen: Seen): string | undefined {
@@ -215,16 +249,25 @@ function supersedingRule(vector: Vector, direction: 'encap' | 'decap'): Supersed
     return {
       name: 'wire.md 2: an IPv6 host is never told less than 1280',
       holds: seen =>
-        seen.outcome === vector.expect.outcome && mtuField6(seen) === 1280 ? undefined : `${seen.outcome}, MTU field ${mtuField6(seen)}`,
+        seen.outcome === vector.expect.outcome && mtuField6(seen) === 1280
+          ? undefined
+          : `${seen.outcome}, MTU field ${mtuField6(seen)}`,
     }
   }
   if (direction === 'encap') {
     const packet = unhex(vector.input.packets[0])
     if (packet[0] === 0x45 && sumBytes(packet, 0, 20) !== 0xffff && vector.expect.outcome !== 'dropped') {
-      return { name: 'wire.md 2: a packet with a wrong IPv4 header checksum is dropped', holds: mustDrop('ip_header_invalid') }
+      return {
+        name: 'wire.md 2: a packet with a wrong IPv4 header checksum is dropped',
+        holds: mustDrop('ip_header_invalid'),
+      }
     }
     const isMulticast = packet[0]! >> 4 === 4 ? packet[16]! >> 4 === 0xe : packet[24] === 0xff
-    if (isMulticast && vector.expect.outcome !== 'dropped') return { name: 'decisions.md 2: a multicast destination is dropped without an answer', holds: mustDrop('destination_multicast') }
+    if (isMulticast && vector.expect.outcome !== 'dropped')
+      return {
+        name: 'decisions.md 2: a multicast destination is dropped without an answer',
+        holds: mustDrop('destination_multicast'),
+      }
     return undefined
   }
   const datagram = unhex(vector.input.datagrams[0])
@@ -238,14 +281,25 @@ function supersedingRule(vector: Vector, direction: 'encap' | 'decap'): Supersed
   if (vector.class === 'protocol' && [47, 50, 132].includes(protocol!) && vector.expect.outcome === 'dropped') {
     return {
       name: 'wire.md 2: SCTP, ESP and GRE are carried untouched, both ways',
-      holds: seen => (seen.outcome === 'sent' && hex(seen.output[0]!.bytes).endsWith(hex(datagram.subarray(header))) ? undefined : seen.outcome),
+      holds: seen =>
+        seen.outcome === 'sent' && hex(seen.output[0]!.bytes).endsWith(hex(datagram.subarray(header)))
+          ? undefined
+          : seen.outcome,
     }
   }
   const checksumAt = header + 6
-  if (vector.class === 'udp' && protocol === 17 && vector.state.encode_net.includes(':') && new DataView(datagram.buffer).getUint16(checksumAt) === 0) {
+  if (
+    vector.class === 'udp' &&
+    protocol === 17 &&
+    vector.state.encode_net.includes(':') &&
+    new DataView(datagram.buffer).getUint16(checksumAt) === 0
+  ) {
     return {
       name: 'wire.md 2: UDP without a checksum gets one towards an IPv6 host',
-      holds: seen => (seen.outcome === 'sent' && isValidUdp6(seen.output[0]!.bytes) ? undefined : `${seen.outcome}, or its checksum is wrong`),
+      holds: seen =>
+        seen.outcome === 'sent' && isValidUdp6(seen.output[0]!.bytes)
+          ? undefined
+          : `${seen.outcome}, or its checksum is wrong`,
     }
   }
   return undefined

@@ -21,12 +21,19 @@ function result(vector: Vector): Record<string, unknown> {
   switch (vector.class) {
     case 'text': {
       const value = parseReference(input.text)
-      return value === undefined ? rejected : { outcome: 'accepted', value: text16(value), printed: formatReference(value) }
+      return value === undefined
+        ? rejected
+        : { outcome: 'accepted', value: text16(value), printed: formatReference(value) }
     }
     case 'prefix': {
       const prefix = parseReferencePrefix(input.text)
       if (!prefix) return rejected
-      return { outcome: 'accepted', value: text16(prefix.value), printed: formatReferencePrefix(prefix), bits: prefix.bits }
+      return {
+        outcome: 'accepted',
+        value: text16(prefix.value),
+        printed: formatReferencePrefix(prefix),
+        bits: prefix.bits,
+      }
     }
     case 'print': {
       const value = BigInt(`0x${input.value}`)
@@ -34,14 +41,25 @@ function result(vector: Vector): Record<string, unknown> {
     }
     case 'encode': {
       const e = encodeReferences(BigInt(`0x${input.source_value}`), BigInt(`0x${input.destination_value}`))
-      return { outcome: 'accepted', length: e.length, code: e.code, source: hex(e.source), destination: hex(e.destination) }
+      return {
+        outcome: 'accepted',
+        length: e.length,
+        code: e.code,
+        source: hex(e.source),
+        destination: hex(e.destination),
+      }
     }
     case 'decode':
       return { outcome: 'accepted', value: text16(decodeReference(unhex(input.bytes))) }
     case 'address-text': {
       const address = parseIprefAddress(input.text)
       if (!address) return rejected
-      return { outcome: 'accepted', value: text16(address.reference), printed: formatIprefAddress(address), address: formatAddress(address.context) }
+      return {
+        outcome: 'accepted',
+        value: text16(address.reference),
+        printed: formatIprefAddress(address),
+        address: formatAddress(address.context),
+      }
     }
     default:
       return hostsResult(input.text)

@@ -43,10 +43,18 @@ export interface ConformanceResult {
   skipped: { count: number; why: string }[]
 }
 
-export async function runConformance(folders: readonly string[], print: (line: string) => void): Promise<ConformanceResult> {
+export async function runConformance(
+  folders: readonly string[],
+  print: (line: string) => void,
+): Promise<ConformanceResult> {
   const result: ConformanceResult = { passed: 0, failed: 0, skipped: [] }
   for (const folder of folders) {
-    const files = statSync(folder).isDirectory() ? readdirSync(folder).filter(name => name.endsWith('.json')).sort().map(name => join(folder, name)) : [folder]
+    const files = statSync(folder).isDirectory()
+      ? readdirSync(folder)
+          .filter(name => name.endsWith('.json'))
+          .sort()
+          .map(name => join(folder, name))
+      : [folder]
     for (const file of files) report(await runFile(file), file, result, print)
   }
   return result
@@ -58,8 +66,11 @@ function report(outcomes: Outcome[], file: string, result: ConformanceResult, pr
   const better = outcomes.filter(outcome => outcome.kind === 'passed' && outcome.vector.do_better).length
   result.passed += outcomes.length - failed.length - skipped.length
   result.failed += failed.length
-  print(`${file}: ${outcomes.length - failed.length - skipped.length} passed (${better} by a do-better rule, ${superseded.length} superseded), ${failed.length} failed, ${skipped.length} skipped`)
-  for (const [why, group] of Map.groupBy(superseded, outcome => outcome.why!)) print(`  superseded ${group.length}: ${why}`)
+  print(
+    `${file}: ${outcomes.length - failed.length - skipped.length} passed (${better} by a do-better rule, ${superseded.length} superseded), ${failed.length} failed, ${skipped.length} skipped`,
+  )
+  for (const [why, group] of Map.groupBy(superseded, outcome => outcome.why!))
+    print(`  superseded ${group.length}: ${why}`)
   for (const [why, group] of Map.groupBy(skipped, outcome => outcome.why!)) {
     print(`  skipped ${group.length}: ${why}`)
     result.skipped.push({ count: group.length, why })
@@ -71,7 +82,10 @@ if (import.meta.main) {
   const folders = process.argv.slice(2)
   const missing = folders.filter(folder => !existsSync(folder))
   for (const folder of missing) console.error(`${folder}: no such file or folder`)
-  const result = await runConformance(folders.length > 0 ? folders.filter(f => !missing.includes(f)) : defaultFolders(), console.log)
+  const result = await runConformance(
+    folders.length > 0 ? folders.filter(f => !missing.includes(f)) : defaultFolders(),
+    console.log,
+  )
   const skipped = result.skipped.reduce((sum, { count }) => sum + count, 0)
   console.log(`${result.passed} passed, ${result.failed} failed, ${skipped} skipped`)
   process.exit(result.failed > 0 || missing.length > 0 ? 1 : 0)

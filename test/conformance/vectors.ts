@@ -29,7 +29,9 @@ export function unhex(text: string): Uint8Array {
 /** Bytes of our own vectors: hexadecimal, or a list of [hexadecimal, what it is]. */
 export function joinFields(value: unknown): unknown {
   if (Array.isArray(value)) {
-    const isFields = value.length > 0 && value.every(item => Array.isArray(item) && item.length === 2 && item.every(part => typeof part === 'string'))
+    const isFields =
+      value.length > 0 &&
+      value.every(item => Array.isArray(item) && item.length === 2 && item.every(part => typeof part === 'string'))
     return isFields ? value.map(item => (item as string[])[0]!.replaceAll(' ', '')).join('') : value.map(joinFields)
   }
   if (typeof value !== 'object' || value === null) return value

@@ -1,9 +1,14 @@
 /** A mapper that is going to be killed: prints `reference encoded` for each mapping it acknowledges. See killing.ts. */
-import { parseAddress, formatAddress } from '../../ipref/address.ts'
+import { formatAddress, parseAddress } from '../../ipref/address.ts'
 import { MapperLab } from '../conformance/mapper.ts'
 
 const [folder = '', first = '2'] = process.argv.slice(2)
-const lab = new MapperLab({ encodeNets: ['10.240.0.0/12'], contexts: ['198.51.100.1'], capacity: 1 << 17, dataFolder: folder })
+const lab = new MapperLab({
+  encodeNets: ['10.240.0.0/12'],
+  contexts: ['198.51.100.1'],
+  capacity: 1 << 17,
+  dataFolder: folder,
+})
 lab.store.open(saved => lab.mapper.restore(saved))
 const context = parseAddress('198.51.100.2')!
 let next = Number(first)

@@ -3,9 +3,9 @@ import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Store } from '../../gateway/mapper/store.ts'
 import { formatWords } from '../../ipref/address.ts'
 import { referenceFromWords } from '../../ipref/reference.ts'
-import { Store } from '../../gateway/mapper/store.ts'
 
 const CHILD = join(import.meta.dirname, 'child.ts')
 
@@ -69,7 +69,8 @@ function compare(folder: string, acknowledged: ReadonlyMap<number, string>, repo
     if (before !== undefined && before !== reference) report.twice.push(`${encoded}: ${before} and ${reference}`)
     holders.set(encoded, reference)
   })
-  for (const [reference, encoded] of acknowledged) if (held.get(reference) !== encoded) report.lost.push(`${reference} ${encoded}, found ${held.get(reference)}`)
+  for (const [reference, encoded] of acknowledged)
+    if (held.get(reference) !== encoded) report.lost.push(`${reference} ${encoded}, found ${held.get(reference)}`)
   const given = new Map<string, number>()
   for (const [reference, encoded] of acknowledged) {
     if (given.has(encoded)) report.twice.push(`${encoded} was given to ${given.get(encoded)} and ${reference}`)

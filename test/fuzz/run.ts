@@ -6,11 +6,11 @@
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { Fault, faultNames } from '../../ipref/faults.ts'
-import { parseHostsFile } from '../../ipref/hostsFile.ts'
 import type { ForwardSettings } from '../../gateway/forward/environment.ts'
 import { Verdict } from '../../gateway/forward/environment.ts'
 import { parsePrefix, prefixWords } from '../../ipref/address.ts'
+import { Fault, faultNames } from '../../ipref/faults.ts'
+import { parseHostsFile } from '../../ipref/hostsFile.ts'
 import { MapperLab } from '../conformance/mapper.ts'
 import { joinFields, unhex } from '../conformance/vectors.ts'
 import { ForwardBench, POISON, settingsFor } from '../support/forwardBench.ts'
@@ -20,10 +20,19 @@ const ROOT = join(import.meta.dirname, '../..')
 const POISON_RUN = 12
 /** reasons that only workers and the mapper give: met by the tests of whole networks */
 const NOT_HERE = new Set<number>(
-  ([
-    'none', 'quota_exceeded', 'source_unmapped', 'miss_queue_full', 'peer_unverified', 'tunnel_send_failed', 'tun_write_failed', 'receive_truncated',
-    'fragment_hold_expired',
-  ] as const).map(name => Fault[name]),
+  (
+    [
+      'none',
+      'quota_exceeded',
+      'source_unmapped',
+      'miss_queue_full',
+      'peer_unverified',
+      'tunnel_send_failed',
+      'tun_write_failed',
+      'receive_truncated',
+      'fragment_hold_expired',
+    ] as const
+  ).map(name => Fault[name]),
 )
 
 function option(name: string, standard: number): number {
@@ -54,7 +63,9 @@ function loadSeeds(): Seeds {
   for (const folder of [join(ROOT, 'test/vectors'), join(ROOT, '../shared/vectors')]) {
     if (!existsSync(folder)) continue
     for (const file of readdirSync(folder).filter(name => name.endsWith('.json'))) {
-      const { vectors } = joinFields(JSON.parse(readFileSync(join(folder, file), 'utf8'))) as { vectors: { class: string; input: Record<string, never> }[] }
+      const { vectors } = joinFields(JSON.parse(readFileSync(join(folder, file), 'utf8'))) as {
+        vectors: { class: string; input: Record<string, never> }[]
+      }
       for (const { input, class: kind } of vectors as { class: string; input: Record<string, string & string[]> }[]) {
         if (input.packets) seeds.encap.push(...input.packets.map(unhex))
         if (input.datagrams) seeds.decap.push(...input.datagrams.map(unhex))
@@ -66,7 +77,9 @@ function loadSeeds(): Seeds {
   return seeds
 }
 
-const INTERESTING = [0, 1, 2, 3, 4, 6, 7, 8, 11, 16, 17, 20, 40, 44, 47, 50, 58, 59, 60, 64, 127, 128, 129, 132, 224, 254, 255]
+const INTERESTING = [
+  0, 1, 2, 3, 4, 6, 7, 8, 11, 16, 17, 20, 40, 44, 47, 50, 58, 59, 60, 64, 127, 128, 129, 132, 224, 254, 255,
+]
 
 function mutate(packet: Uint8Array): Uint8Array {
   let bytes = packet.slice()
@@ -100,7 +113,8 @@ function mutate(packet: Uint8Array): Uint8Array {
 
 // most would end at the header checksum or the total length otherwise
 function repairHeader(packet: Uint8Array): void {
-  if (packet.length >= 40 && packet[0]! >> 4 === 6) packet.set([((packet.length - 40) >> 8) & 0xff, (packet.length - 40) & 0xff], 4)
+  if (packet.length >= 40 && packet[0]! >> 4 === 6)
+    packet.set([((packet.length - 40) >> 8) & 0xff, (packet.length - 40) & 0xff], 4)
   if (packet.length < 20 || packet[0]! >> 4 !== 4) return
   const header = Math.max(20, (packet[0]! & 15) * 4)
   if (random(2) === 0) packet.set([packet.length >> 8, packet.length & 0xff], 2)
@@ -117,7 +131,13 @@ interface World {
   sources: string[]
 }
 
-function world(encodeNet: string, contexts: string[], remotes: string[], change: Partial<ForwardSettings>, mtu: number): World {
+function world(
+  encodeNet: string,
+  contexts: string[],
+  remotes: string[],
+  change: Partial<ForwardSettings>,
+  mtu: number,
+): World {
   const bench = new ForwardBench(settingsFor({ encodeNets: [encodeNet], contexts, change }), 4096)
   bench.peers.mtu.fill(mtu)
   const is6 = encodeNet.includes(':')
@@ -137,7 +157,13 @@ function world(encodeNet: string, contexts: string[], remotes: string[], change:
 const local4 = [prefixWords(parsePrefix('10.1.0.0/24')!)]
 const worlds: World[] = [
   world('10.240.0.0/12', ['198.51.100.1'], ['198.51.100.2'], {}, 65535),
-  world('10.240.0.0/12', ['198.51.100.2'], ['198.51.100.1'], { gatewayOpen: false, decrementTtl: true, tunMtu: 1464, localNetworks: local4, probeId: 7 }, 1500),
+  world(
+    '10.240.0.0/12',
+    ['198.51.100.2'],
+    ['198.51.100.1'],
+    { gatewayOpen: false, decrementTtl: true, tunMtu: 1464, localNetworks: local4, probeId: 7 },
+    1500,
+  ),
   world('10.240.0.0/12', ['198.51.100.2'], ['198.51.100.1'], { decrementTtl: true }, 600),
   world('10.240.0.0/12', ['2001:db8:100::1'], ['2001:db8:100::2'], { decrementTtl: true }, 1280),
   world('10.240.0.0/12', ['2001:db8:100::2'], ['2001:db8:100::1'], {}, 65535),
@@ -147,16 +173,33 @@ const worlds: World[] = [
   world('10.240.0.0/12', [], ['198.51.100.1', '198.51.100.2'], {}, 65535),
 ]
 
-const tally = { received: 0, forwarded: 0, answered: 0, dropped: 0, held: 0, missed: 0, probes: 0, pastHeader: 0, out: 0 }
+const tally = {
+  received: 0,
+  forwarded: 0,
+  answered: 0,
+  dropped: 0,
+  held: 0,
+  missed: 0,
+  probes: 0,
+  pastHeader: 0,
+  out: 0,
+}
 const byFault = new Float64Array(faultNames.length)
-const headerFaults = new Set<number>([Fault.datagram_empty, Fault.tunnel_header_invalid, Fault.ip_header_invalid, Fault.ip_length_mismatch, Fault.outer_source_invalid])
+const headerFaults = new Set<number>([
+  Fault.datagram_empty,
+  Fault.tunnel_header_invalid,
+  Fault.ip_header_invalid,
+  Fault.ip_length_mismatch,
+  Fault.outer_source_invalid,
+])
 const problems: string[] = []
 
 function onePacket(seeds: Seeds): void {
   const { bench, sources } = worlds[random(worlds.length)]!
   const isEncap = random(2) === 0
   const from = isEncap ? seeds.encap : seeds.decap
-  const packet = random(20) === 0 ? Uint8Array.from({ length: random(200) }, () => random(256)) : mutate(from[random(from.length)]!)
+  const packet =
+    random(20) === 0 ? Uint8Array.from({ length: random(200) }, () => random(256)) : mutate(from[random(from.length)]!)
   if (isEncap && random(8) !== 0) repairHeader(packet)
   bench.env.now += random(1000) === 0 ? 61 : 0
   const verdict = isEncap ? runEncap(bench, packet) : runDecap(bench, packet, sources)
@@ -168,7 +211,13 @@ function runEncap(bench: ForwardBench, packet: Uint8Array): number {
   const isSuper = random(10) === 0
   const types = [0, 1, 3, 4, 5, 0x81, 0x84, 77]
   const size = isSuper ? [0, 1, 100, 536, 1400, 65535][random(6)]! : 0
-  return bench.encap.encap(at, packet.length, isSuper || random(10) === 0, isSuper ? types[random(types.length)]! : 0, size)
+  return bench.encap.encap(
+    at,
+    packet.length,
+    isSuper || random(10) === 0,
+    isSuper ? types[random(types.length)]! : 0,
+    size,
+  )
 }
 
 function runDecap(bench: ForwardBench, packet: Uint8Array, sources: string[]): number {
@@ -190,13 +239,17 @@ function account(bench: ForwardBench, verdict: number, fault: number, packet: Ui
   else tally.missed++
   if (!isRefused || !headerFaults.has(fault)) tally.pastHeader++
   if (isRefused) byFault[fault]!++
-  if (isRefused && fault === Fault.none) problems.push(`refused without a reason: ${Buffer.from(packet).toString('hex')}`)
+  if (isRefused && fault === Fault.none)
+    problems.push(`refused without a reason: ${Buffer.from(packet).toString('hex')}`)
   if (!bench.hasOutput()) return
   const hasPoison = longestPoison(packet) >= POISON_RUN
   for (const { bytes } of bench.takeAndPoison()) {
     tally.out++
     if (bytes.length > 65535 + 100) problems.push(`a packet of ${bytes.length} bytes was put out`)
-    if (!hasPoison && longestPoison(bytes) >= POISON_RUN) problems.push(`foreign memory in ${Buffer.from(bytes).toString('hex').slice(0, 400)} from ${Buffer.from(packet).toString('hex').slice(0, 400)}`)
+    if (!hasPoison && longestPoison(bytes) >= POISON_RUN)
+      problems.push(
+        `foreign memory in ${Buffer.from(bytes).toString('hex').slice(0, 400)} from ${Buffer.from(packet).toString('hex').slice(0, 400)}`,
+      )
   }
 }
 
@@ -210,17 +263,24 @@ function longestPoison(bytes: Uint8Array): number {
 }
 
 async function fuzzMessages(seeds: Seeds, count: number): Promise<number> {
-  const lab = new MapperLab({ encodeNets: ['10.240.0.0/12'], contexts: ['198.51.100.1'], capacity: 1 << 17, quotaPerPeer: 1000 })
+  const lab = new MapperLab({
+    encodeNets: ['10.240.0.0/12'],
+    contexts: ['198.51.100.1'],
+    capacity: 1 << 17,
+    quotaPerPeer: 1000,
+  })
   await lab.open()
   let answered = 0
   for (let done = 0; done < count; ) {
     const batch: Promise<Uint8Array | undefined>[] = []
-    for (let i = 0; i < 500; i++, done++) batch.push(lab.messages.handle(mutate(seeds.mapper[random(seeds.mapper.length)]!)))
+    for (let i = 0; i < 500; i++, done++)
+      batch.push(lab.messages.handle(mutate(seeds.mapper[random(seeds.mapper.length)]!)))
     for (const answer of await Promise.all(batch)) {
       if (!answer) continue
       answered++
       const mode = answer[1]! >> 6
-      if (answer[0] !== 0x11 || (mode !== 2 && mode !== 3)) problems.push(`mapper socket answered ${Buffer.from(answer).toString('hex')}`)
+      if (answer[0] !== 0x11 || (mode !== 2 && mode !== 3))
+        problems.push(`mapper socket answered ${Buffer.from(answer).toString('hex')}`)
     }
   }
   await lab.close()
@@ -238,7 +298,9 @@ function fuzzHosts(seeds: Seeds, count: number): number {
 
 process.on('unhandledRejection', error => problems.push(`unhandled: ${String(error)}`))
 const seeds = loadSeeds()
-console.log(`seed ${seed}: ${seeds.encap.length} local packets, ${seeds.decap.length} tunnel packets, ${seeds.mapper.length} messages, ${seeds.hosts.length} hosts files`)
+console.log(
+  `seed ${seed}: ${seeds.encap.length} local packets, ${seeds.decap.length} tunnel packets, ${seeds.mapper.length} messages, ${seeds.hosts.length} hosts files`,
+)
 const messages = Math.max(2000, Math.round(100_000 * Math.min(1, seconds / 60)))
 const answeredMessages = await fuzzMessages(seeds, messages)
 const hosts = Math.round(messages / 2)
@@ -255,10 +317,15 @@ if (sum !== tally.received) problems.push(`${tally.received} received, but ${sum
 const missing = faultNames.filter((_name, fault) => !NOT_HERE.has(fault) && byFault[fault] === 0)
 if (missing.length > 0 && tally.received > 1_000_000) problems.push(`never met: ${missing.join(', ')}`)
 console.log(`\n${'refused'.padEnd(30)}packets`)
-for (const [fault, name] of faultNames.entries()) if (byFault[fault]! > 0) console.log(`${name.padEnd(30)}${byFault[fault]}`)
+for (const [fault, name] of faultNames.entries())
+  if (byFault[fault]! > 0) console.log(`${name.padEnd(30)}${byFault[fault]}`)
 const share = Math.round((100 * tally.pastHeader) / tally.received)
-console.log(`\nreceived ${tally.received} = forwarded ${tally.forwarded} + dropped ${tally.dropped} + answered ${tally.answered} + held ${tally.held} + without mapping ${tally.missed} + probe answers ${tally.probes}`)
-console.log(`${share} % got past the header checks; ${tally.out} packets put out; ${messages} messages (${answeredMessages} answered); ${hosts} hosts files (${records} records)`)
+console.log(
+  `\nreceived ${tally.received} = forwarded ${tally.forwarded} + dropped ${tally.dropped} + answered ${tally.answered} + held ${tally.held} + without mapping ${tally.missed} + probe answers ${tally.probes}`,
+)
+console.log(
+  `${share} % got past the header checks; ${tally.out} packets put out; ${messages} messages (${answeredMessages} answered); ${hosts} hosts files (${records} records)`,
+)
 if (share < 30) problems.push(`only ${share} % got past the header checks`)
 for (const problem of problems.slice(0, 10)) console.log(`PROBLEM ${problem}`)
 console.log(problems.length === 0 ? 'no problem found' : `${problems.length} problems; repeat with --seed ${seed}`)

@@ -4,9 +4,9 @@
  */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { fold, sumBytes, swap16 } from '../../../ipref/checksum.ts'
 import { Coalescer } from '../../../gateway/forward/coalesce.ts'
 import { Verdict } from '../../../gateway/forward/environment.ts'
+import { fold, sumBytes, swap16 } from '../../../ipref/checksum.ts'
 import { ForwardBench, settingsFor } from '../../support/forwardBench.ts'
 
 const A = '10.1.0.2'
@@ -67,7 +67,11 @@ const payloads = fc.record({
 })
 
 /** Through both gateways: what host b gets for one super-packet of host a. */
-function through(packet: Uint8Array, gsoType: number, size: number): { tunnel: Uint8Array[]; host: Uint8Array[]; b: ForwardBench } {
+function through(
+  packet: Uint8Array,
+  gsoType: number,
+  size: number,
+): { tunnel: Uint8Array[]; host: Uint8Array[]; b: ForwardBench } {
   const { a, b } = pair()
   expect(a.runEncap(packet, { needsChecksum: true, type: gsoType, size })).toBe(Verdict.forwarded)
   const tunnel = a.take().map(sent => sent.bytes)
@@ -141,7 +145,12 @@ function groupsOf(packets: Uint8Array[], spoil: (tunnel: Uint8Array, i: number) 
 function whole(payload: Uint8Array, flags: number, sequence: number): Uint8Array {
   const packet = ipv4(6, tcp(payload, flags, sequence))
   const view = new DataView(packet.buffer)
-  view.setUint16(36, ~fold(sumBytes(packet, 12, 8) + swap16(6) + swap16(packet.length - 20) + sumBytes(packet, 20, packet.length - 20)) & 0xffff, true)
+  view.setUint16(
+    36,
+    ~fold(sumBytes(packet, 12, 8) + swap16(6) + swap16(packet.length - 20) + sumBytes(packet, 20, packet.length - 20)) &
+      0xffff,
+    true,
+  )
   return packet
 }
 
@@ -149,13 +158,22 @@ const data = (length: number) => new Uint8Array(length).fill(7)
 
 describe('coalescing', () => {
   it('joins segments in order, up to and with a short last one', () => {
-    expect(groupsOf([whole(data(100), 0x10, 0), whole(data(100), 0x10, 100), whole(data(50), 0x10, 200), whole(data(100), 0x10, 250)])).toEqual([[0, 1, 2], [3]])
+    expect(
+      groupsOf([
+        whole(data(100), 0x10, 0),
+        whole(data(100), 0x10, 100),
+        whole(data(50), 0x10, 200),
+        whole(data(100), 0x10, 250),
+      ]),
+    ).toEqual([[0, 1, 2], [3]])
   })
   it('never joins a segment whose checksum is wrong, nor one behind it in its place', () => {
     const spoil = (tunnel: Uint8Array, i: number) => {
       if (i === 1) tunnel[tunnel.length - 1]! ^= 1
     }
-    expect(groupsOf([whole(data(100), 0x10, 0), whole(data(100), 0x10, 100), whole(data(100), 0x10, 200)], spoil)).toEqual([[0], [1], [2]])
+    expect(
+      groupsOf([whole(data(100), 0x10, 0), whole(data(100), 0x10, 100), whole(data(100), 0x10, 200)], spoil),
+    ).toEqual([[0], [1], [2]])
   })
   it.each([
     ['a gap', [0, 150]],

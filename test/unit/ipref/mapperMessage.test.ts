@@ -14,7 +14,9 @@ it('answers echo the packet id', () => {
   const request = decodeRequest(encodeGetEncoded(header, { context: Uint8Array.of(198, 51, 100, 2), reference: 5n }))
   if (typeof request === 'string' || request.what !== 'getEncoded') throw new Error('not read')
   const ack = encodeEncodedAck(request.header, { ...request.record, encoded: Uint8Array.of(10, 240, 16, 1) })
-  expect(Buffer.from(ack).toString('hex')).toBe('11870007440000090af0100100000000c633640200000000000000000000000000000005')
+  expect(Buffer.from(ack).toString('hex')).toBe(
+    '11870007440000090af0100100000000c633640200000000000000000000000000000005',
+  )
   expect(Buffer.from(encodeNack(request.header)).toString('hex')).toBe('11c7000744000002')
 })
 

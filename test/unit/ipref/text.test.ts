@@ -2,11 +2,24 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { parseAaRecord } from '../../../ipref/aaRecord.ts'
 import {
-  bytesFromWords, formatAddress, parseAddress, parsePrefix, prefixContains, prefixesOverlap, prefixWords, wordsFromBytes,
+  bytesFromWords,
+  formatAddress,
+  parseAddress,
+  parsePrefix,
+  prefixContains,
+  prefixesOverlap,
+  prefixWords,
+  wordsFromBytes,
 } from '../../../ipref/address.ts'
 import { parseHostsFile } from '../../../ipref/hostsFile.ts'
 import {
-  decodeReference, encodeReferences, formatReference, MAX_REFERENCE, parseReference, referenceFromWords, wordsFromReference,
+  decodeReference,
+  encodeReferences,
+  formatReference,
+  MAX_REFERENCE,
+  parseReference,
+  referenceFromWords,
+  wordsFromReference,
 } from '../../../ipref/reference.ts'
 
 const reference = fc.bigInt({ min: 0n, max: MAX_REFERENCE })
@@ -27,9 +40,12 @@ describe('references', () => {
       }),
     )
   })
-  it.each(['', '-', '--1', '1-', '+5', ' 5', '1--2--3', '12345-1', '340282366920938463463374607431768211456', 'x'])('%j is none', text => {
-    expect(parseReference(text)).toBeUndefined()
-  })
+  it.each(['', '-', '--1', '1-', '+5', ' 5', '1--2--3', '12345-1', '340282366920938463463374607431768211456', 'x'])(
+    '%j is none',
+    text => {
+      expect(parseReference(text)).toBeUndefined()
+    },
+  )
 })
 
 describe('addresses', () => {
@@ -40,11 +56,27 @@ describe('addresses', () => {
     fc.assert(fc.property(address, bytes => Buffer.from(bytesFromWords(wordsFromBytes(bytes))).equals(bytes)))
   })
   it.each([
-    ['::', '::'], ['2001:DB8:0:0:1:0:0:1', '2001:db8::1:0:0:1'], ['::ffff:1.2.3.4', '::ffff:1.2.3.4'], ['fe80::1', 'fe80::1'], ['1:2:3:4:5:6:7::', '1:2:3:4:5:6:7:0'],
+    ['::', '::'],
+    ['2001:DB8:0:0:1:0:0:1', '2001:db8::1:0:0:1'],
+    ['::ffff:1.2.3.4', '::ffff:1.2.3.4'],
+    ['fe80::1', 'fe80::1'],
+    ['1:2:3:4:5:6:7::', '1:2:3:4:5:6:7:0'],
   ])('%s is printed as RFC 5952 says: %s', (text, printed) => {
     expect(formatAddress(parseAddress(text)!)).toBe(printed)
   })
-  it.each(['', '1.2.3', '1.2.3.04', '1.2.3.256', ':::', '1::2::3', '12345::', '1:2:3:4:5:6:7:8:9', 'fe80::1%eth0', '1.2.3.4:', ' 1.2.3.4'])('%j is none', text => {
+  it.each([
+    '',
+    '1.2.3',
+    '1.2.3.04',
+    '1.2.3.256',
+    ':::',
+    '1::2::3',
+    '12345::',
+    '1:2:3:4:5:6:7:8:9',
+    'fe80::1%eth0',
+    '1.2.3.4:',
+    ' 1.2.3.4',
+  ])('%j is none', text => {
     expect(parseAddress(text)).toBeUndefined()
   })
   it('prefixes hold what they hold', () => {
@@ -75,7 +107,14 @@ describe('AA records', () => {
 
 describe('hosts files', () => {
   it('no text makes them throw, and every error names its line', () => {
-    const line = fc.constantFrom('10.1.0.2 a #= pub + 11', '10.240.1.2 b #= ext 198.51.100.2 + 22', 'x #= pub + 1', '#', '10.1.0.2 #= ext + 3', '10.1.0.2 #= foo')
+    const line = fc.constantFrom(
+      '10.1.0.2 a #= pub + 11',
+      '10.240.1.2 b #= ext 198.51.100.2 + 22',
+      'x #= pub + 1',
+      '#',
+      '10.1.0.2 #= ext + 3',
+      '10.1.0.2 #= foo',
+    )
     fc.assert(
       fc.property(fc.array(fc.oneof(line, fc.string())), lines => {
         const { errors } = parseHostsFile(lines.join('\n'))

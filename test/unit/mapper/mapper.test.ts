@@ -1,18 +1,28 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { type AddressWords, formatAddress, parseAddress, parsePrefix, wordsFromBytes } from '../../../ipref/address.ts'
-import { Fault } from '../../../ipref/faults.ts'
-import { referenceFromWords } from '../../../ipref/reference.ts'
 import { ownEncodedOf } from '../../../gateway/config.ts'
 import type { Assertion, Problem } from '../../../gateway/mapper/assertions.ts'
 import { Mapper } from '../../../gateway/mapper/mapper.ts'
 import type { SavedMapping } from '../../../gateway/mapper/store.ts'
 import { MappingsWriter } from '../../../gateway/plane/mappings.ts'
+import { type AddressWords, formatAddress, parseAddress, parsePrefix, wordsFromBytes } from '../../../ipref/address.ts'
+import { Fault } from '../../../ipref/faults.ts'
+import { referenceFromWords } from '../../../ipref/reference.ts'
 
 const address = (text: string) => parseAddress(text)!
 const words = (text: string): AddressWords => wordsFromBytes(address(text))
 const reference = (n: number): AddressWords => [0, 0, 0, n]
-const ours = (host: string, n: bigint): Assertion => ({ kind: 'ours', address: address(host), contexts: 'all', reference: n })
-const theirs = (ea: string, context: string, n: bigint): Assertion => ({ kind: 'theirs', encoded: address(ea), context: address(context), reference: n })
+const ours = (host: string, n: bigint): Assertion => ({
+  kind: 'ours',
+  address: address(host),
+  contexts: 'all',
+  reference: n,
+})
+const theirs = (ea: string, context: string, n: bigint): Assertion => ({
+  kind: 'theirs',
+  encoded: address(ea),
+  context: address(context),
+  reference: n,
+})
 
 class World {
   now = 1000
@@ -31,7 +41,10 @@ class World {
       {
         tables: this.tables,
         store: {
-          save: mapping => (this.failSaves ? Promise.reject(new Error('disk full')) : Promise.resolve(void this.saved.set(mapping.local.join(), mapping))),
+          save: mapping =>
+            this.failSaves
+              ? Promise.reject(new Error('disk full'))
+              : Promise.resolve(void this.saved.set(mapping.local.join(), mapping)),
           saveLater: mapping => void this.saved.set(mapping.local.join(), mapping),
           remove: (_kind, local) => void this.saved.delete(local.join()),
         },
@@ -192,7 +205,8 @@ describe('dynamic mappings', () => {
 })
 
 describe('tentative mappings', () => {
-  const from = (n: number, context = '198.51.100.2') => ({ context: words(context), reference: reference(0x20000 + n), family: 4 }) as const
+  const from = (n: number, context = '198.51.100.2') =>
+    ({ context: words(context), reference: reference(0x20000 + n), family: 4 }) as const
 
   it('go after a minute without an answer, and are never saved', () => {
     expect(world.mapper.missRemote(from(1))).toBe(Fault.none)
@@ -215,10 +229,13 @@ describe('tentative mappings', () => {
     expect(world.mapper.missRemote(from(1, '198.51.100.3'))).toBe(Fault.none)
   })
   it('are an eighth of all, the oldest going first, and never push out others', () => {
-    for (let i = 0; i < 200; i++) world.mapper.encodedFor({ context: Uint8Array.of(198, 51, 100, 9), reference: BigInt(500 + i), family: 4 })
+    for (let i = 0; i < 200; i++)
+      world.mapper.encodedFor({ context: Uint8Array.of(198, 51, 100, 9), reference: BigInt(500 + i), family: 4 })
     for (let i = 0; i < 3000; i++) world.mapper.missRemote(from(i, `198.51.${100 + Math.floor(i / 200)}.7`))
     expect(world.tables.theirs.size).toBe(200 + 8192 / 8)
-    expect(world.tables.theirs.findRemote(words('198.51.114.7'), reference(0x20000 + 2999), 4)).toBeGreaterThanOrEqual(0)
+    expect(world.tables.theirs.findRemote(words('198.51.114.7'), reference(0x20000 + 2999), 4)).toBeGreaterThanOrEqual(
+      0,
+    )
     expect(world.tables.theirs.findRemote(words('198.51.100.7'), reference(0x20000), 4)).toBe(-1)
   })
 })

@@ -9,7 +9,13 @@ import { lockFolder } from '../../../gateway/sys/lock.ts'
 
 let folder = ''
 let events: StoreEvent[] = []
-const mapping = (n: number): SavedMapping => ({ kind: 'theirs', local: [0, 0, 0xffff, n], context: [0, 0, 0xffff, 7], reference: [0, 0, -1, n], expires: 2_000_000_000 })
+const mapping = (n: number): SavedMapping => ({
+  kind: 'theirs',
+  local: [0, 0, 0xffff, n],
+  context: [0, 0, 0xffff, 7],
+  reference: [0, 0, -1, n],
+  expires: 2_000_000_000,
+})
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'ipref-store-'))

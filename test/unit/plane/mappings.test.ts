@@ -1,9 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import type { AddressWords } from '../../../ipref/address.ts'
 import { MappingsReader, MappingsWriter, NEVER } from '../../../gateway/plane/mappings.ts'
 import { PeerTable } from '../../../gateway/plane/peerTable.ts'
 import { Ring } from '../../../gateway/plane/ring.ts'
+import type { AddressWords } from '../../../ipref/address.ts'
 
 function tables(capacity = 64): { writer: MappingsWriter; reader: MappingsReader } {
   const buffers = MappingsWriter.allocate({ ours: capacity, theirs: capacity })
@@ -23,7 +23,11 @@ describe('mapping tables', () => {
         const { writer, reader } = tables()
         const model = new Map<number, number>()
         for (const { key, add } of list) {
-          if (add && !model.has(key)) model.set(key, writer.theirs.add({ ea: v4(key), context: v4(1000 + key), reference: ref(key), peer: 1, expires: NEVER }))
+          if (add && !model.has(key))
+            model.set(
+              key,
+              writer.theirs.add({ ea: v4(key), context: v4(1000 + key), reference: ref(key), peer: 1, expires: NEVER }),
+            )
           else if (!add && model.has(key)) {
             writer.theirs.remove(model.get(key)!)
             model.delete(key)
