@@ -366,7 +366,7 @@ export class Gateway {
       case MissKind.remote: {
         const context: AddressWords = [words[0]!, words[1]!, words[2]!, words[3]!]
         const reference: AddressWords = [words[4]!, words[5]!, words[6]!, words[7]!]
-        if (!this.#isOwnContext(source)) this.#peers.arrived(source, words[9]!)
+        if (!this.#isOwnContext(source)) this.#peers.arrived(source, words[9]!, ring.packetLength)
         return this.#judge(role, this.#mapper.missRemote({ context, reference, family: words[8] === 4 ? 4 : 6 }))
       }
       case MissKind.candidate:
@@ -385,7 +385,7 @@ export class Gateway {
         this.#peers.mtuReported(source, words[0]!)
         return 'done'
       default:
-        this.#peers.arrived(source, words[0]!)
+        this.#peers.arrived(source, words[0]!, words[1]!)
         return 'done'
     }
   }

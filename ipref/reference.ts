@@ -33,13 +33,13 @@ function parseGroups(text: string, mayBeShort: boolean): bigint | undefined {
   const head = groupsOf(halves[0]!)
   if (!head || head.length === 0) return undefined
   if (halves.length === 1) {
-    return head.length === GROUPS || (mayBeShort && head.length < GROUPS) ? valueOf(head) : undefined
+    return head.length === GROUPS || (mayBeShort && head.length < GROUPS) ? valueOfGroups(head) : undefined
   }
   const tail = groupsOf(halves[1]!)
   // all 8 groups may be followed by `--`, as in a prefix; otherwise it stands for one group at least
   const isWhole = head.length === GROUPS && tail?.length === 0
   if (!tail || (head.length + tail.length >= GROUPS && !isWhole)) return undefined
-  return (valueOf(head) << BigInt(16 * (GROUPS - head.length))) | valueOf(tail)
+  return (valueOfGroups(head) << BigInt(16 * (GROUPS - head.length))) | valueOfGroups(tail)
 }
 
 function groupsOf(text: string): number[] | undefined {
@@ -49,7 +49,7 @@ function groupsOf(text: string): number[] | undefined {
   return parts.map(part => Number.parseInt(part, 16))
 }
 
-function valueOf(groups: readonly number[]): bigint {
+function valueOfGroups(groups: readonly number[]): bigint {
   return groups.reduce((value, group) => (value << 16n) | BigInt(group), 0n)
 }
 

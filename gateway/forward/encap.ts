@@ -45,7 +45,15 @@ import { type Environment, type PrefixWords, Verdict } from './environment.ts'
 import { HostAnswer } from './hostAnswer.ts'
 import { LocalPacket } from './localPacket.ts'
 import { clampMss } from './mss.ts'
-import { fragmentRoom, hostMtuOf, ipHeaderLength, nextFragment, tcpChecksumAt, tunnelRoom } from './mtu.ts'
+import {
+  fragmentRoom,
+  hostMtuOf,
+  IPV6_MINIMUM_MTU,
+  ipHeaderLength,
+  nextFragment,
+  tcpChecksumAt,
+  tunnelRoom,
+} from './mtu.ts'
 import { Direction, HEAD_SLOT, MOST_PER_CALL, PEER_SELF } from './output.ts'
 import { QuoteToTunnel } from './quoteToTunnel.ts'
 import { MAPPED } from './tables.ts'
@@ -288,7 +296,7 @@ export class Encap {
     const room = tunnelRoom(this.#peerMtu, this.#writer.family)
     const infoLength = local.hasFragmentInfo ? FRAGMENT_INFO : 0
     const fits = header + infoLength + local.l4Length <= room
-    if (!fits && (local.dontFragment || fragmentRoom(room, header) < 8))
+    if (!fits && (this.#mustStayWhole(local) || fragmentRoom(room, header) < 8))
       return this.#answerHost(Fault.too_big, room - header)
     if (local.protocol === IPPROTO_ICMPV6 && local.isFragment) {
       const verdict = this.#holdEcho(local)
@@ -301,6 +309,12 @@ export class Encap {
     // a last fragment that lets a held first one go: that one follows it
     if (this.#heldLength !== 0) this.#releaseHeld()
     return Verdict.forwarded
+  }
+
+  // every IPv6 path takes 1280 bytes (RFC 8200 section 5): a host need not send less, so the tunnel has to cut (RFC 2473 section 7.1)
+  #mustStayWhole(local: LocalPacket): boolean {
+    if (!local.dontFragment) return false
+    return local.family === 4 || this.#length > IPV6_MINIMUM_MTU
   }
 
   #emit(body: number, bodyLength: number, tos: number): void {
@@ -325,6 +339,7 @@ export class Encap {
     const lastHasMore = writer.moreFragments
     if (!writer.hasFragmentInfo) writer.identification = this.#env.random32() >>> 0
     writer.hasFragmentInfo = true
+    writer.dontFragment = false
     const step = fragmentRoom(room, writer.measure())
     const total = prefix + bodyLength
     for (let done = 0, length = 0; done < total; done += length) {
@@ -342,6 +357,7 @@ export class Encap {
       output.headLength[i]! += prefix
     }
     writer.hasFragmentInfo = this.#packet.hasFragmentInfo
+    writer.dontFragment = this.#packet.dontFragment
     writer.fragmentOffset = start
     writer.moreFragments = lastHasMore
   }
@@ -471,7 +487,8 @@ export class Encap {
     const room = tunnelRoom(this.#peerMtu, this.#writer.family)
     const header = this.#writer.measure()
     if (header + length > room) {
-      if (local.dontFragment || fragmentRoom(room, header) < 8) return this.#answerHost(Fault.too_big, room - header)
+      if (this.#mustStayWhole(local) || fragmentRoom(room, header) < 8)
+        return this.#answerHost(Fault.too_big, room - header)
       output.scratchUsed += length
       this.#emitFragments(0, to, length, room)
       return Verdict.forwarded

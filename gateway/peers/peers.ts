@@ -127,10 +127,10 @@ export class Peers {
   }
 
   /** The first valid datagram of a stranger: remembered with its port, and asked to prove it. */
-  arrived(address: AddressWords, port: number): void {
+  arrived(address: AddressWords, port: number, bytes: number): void {
     const number = this.#ports.table.find(...address)
     if (number >= 0) return this.candidate(number, port)
-    const peer = this.#add(address, port, 0)
+    const peer = this.#add(address, port, 0, bytes)
     if (peer) this.#probe(peer, port)
   }
 
@@ -229,7 +229,7 @@ export class Peers {
     return this.#evicted
   }
 
-  #add(address: AddressWords, port: number, flags: number): Peer | undefined {
+  #add(address: AddressWords, port: number, flags: number, bytesIn = 0): Peer | undefined {
     const { table, now } = this.#ports
     if (table.find(...address) >= 0) return this.#byNumber[table.find(...address)]
     const number = this.#takeNumber()
@@ -237,6 +237,8 @@ export class Peers {
     const baseMtu = this.#baseMtu(address)
     for (const column of [table.bytesIn, table.packetsIn, table.bytesOut, table.packetsOut]) column[number] = 0
     for (const column of [table.lastSeen, table.candidatePort, table.candidateSeen]) column[number] = 0
+    // the budget of a stranger begins with what it sent before we knew it (decisions.md 6)
+    table.bytesIn[number] = bytesIn
     table.port[number] = port
     table.mtu[number] = baseMtu
     Atomics.store(table.flags, number, PeerFlag.used | flags)

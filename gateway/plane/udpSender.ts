@@ -177,7 +177,7 @@ export class UdpSender {
     this.#size[m] = total
     this.#peer[m] = peer
     const a3 = fromSource ? source!.a3 : peers.address[at + 3]!
-    this.#writeName(m, is4, a0, a1, a2, a3, fromSource ? source!.port : Atomics.load(peers.port, peer))
+    this.#writeName(m, is4, a0, a1, a2, a3, fromSource ? source!.port : this.#portOf(peer, total))
     this.#writeMessage(m, is4, output.headLength[start]! + output.bodyLength[start]!)
   }
 
@@ -186,7 +186,21 @@ export class UdpSender {
     const flags = Atomics.load(peers.flags, peer)
     if ((flags & PeerFlag.used) === 0) return false
     if ((flags & (PeerFlag.verified | PeerFlag.configured | PeerFlag.outbound)) !== 0) return true
+    return this.#isWithinBudget(peer, bytes)
+  }
+
+  #isWithinBudget(peer: number, bytes: number): boolean {
+    const { peers } = this.#parts
     return peers.bytesOut[peer]! + bytes <= BUDGET * peers.bytesIn[peer]!
+  }
+
+  // before the first proof the port is a guess, and replies go to where the datagrams come from, within the budget (decisions.md 6)
+  #portOf(peer: number, bytes: number): number {
+    const { peers } = this.#parts
+    const current = Atomics.load(peers.port, peer)
+    if ((Atomics.load(peers.flags, peer) & PeerFlag.verified) !== 0) return current
+    const seen = Atomics.load(peers.candidatePort, peer)
+    return seen !== 0 && this.#isWithinBudget(peer, bytes) ? seen : current
   }
 
   #writeName(m: number, is4: boolean, a0: number, a1: number, a2: number, a3: number, port: number): void {
