@@ -53,7 +53,7 @@ export class TunnelWriter {
   measure(): number {
     const source = lengthCode(this.sr0, this.sr1, this.sr2, this.sr3)
     const destination = lengthCode(this.dr0, this.dr1, this.dr2, this.dr3)
-    this.code = source > destination ? source : destination
+    this.code = Math.max(source, destination)
     return headerLength(this.family, this.code)
   }
 

@@ -51,6 +51,7 @@ async function runBehind(outside: Outside, checks: Checks): Promise<void> {
     const { a, b, nat } = await build(lab, outside)
     const [client, server] = [a.host('client'), b.host('server')]
     await serveTraffic(server)
+    // the first answer too, although the outside port is not proved by then
     await checks.check(title('ping from the inside'), async () => `${await ping(client, '10.240.9.9')} ms`)
     await checks.check(title('the far gateway learns the outside port'), () => portBecomes(b, 5001))
     await checks.check(title('ping to the inside'), async () => `${await ping(server, '10.240.9.9')} ms`)

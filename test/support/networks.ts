@@ -172,7 +172,7 @@ export async function exchange<Report extends { ok: boolean }>(
   host: Namespace,
   words: readonly (string | number)[],
 ): Promise<Report> {
-  const outcome = await host.run([process.execPath, TRAFFIC, ...words.map(String)], { timeoutMs: 60_000 })
+  const outcome = await host.run([process.execPath, TRAFFIC, ...words.map(String)], { timeoutMs: 20_000 })
   const text = outcome.stdout.trim()
   if (outcome.code !== 0) throw new Error(text || outcome.stderr.trim().slice(-500) || `exit code ${outcome.code}`)
   return JSON.parse(text) as Report

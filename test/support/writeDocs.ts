@@ -2,9 +2,11 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { renderMetricsPage } from '../../gateway/metrics.ts'
+import { renderOptionsPage } from '../../gateway/options.ts'
 
 export const generatedPages: Readonly<Record<string, () => string>> = {
   'docs/metrics.md': renderMetricsPage,
+  'docs/options.md': renderOptionsPage,
 }
 
 if (import.meta.main) {

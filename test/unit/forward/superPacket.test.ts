@@ -129,7 +129,8 @@ function groupsOf(packets: Uint8Array[], spoil: (tunnel: Uint8Array, i: number) 
     a.runEncap(packet)
     return a.take()[0]!.bytes
   })
-  const stay = b.stay(tunnel.map((bytes, i) => (spoil(bytes, i), bytes)))
+  for (const [i, bytes] of tunnel.entries()) spoil(bytes, i)
+  const stay = b.stay(tunnel)
   const coalescer = new Coalescer(b.env)
   coalescer.run({ tcp4: true, tcp6: true, udp4: true, udp6: true })
   const groups: number[][] = []
