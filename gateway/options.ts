@@ -302,6 +302,7 @@ export const options: ReadonlyMap<string, Option> = new Map(
 )
 
 const NAME_WIDTH = 36
+const TEXT_WIDTH = 64
 
 export function helpText(): string {
   const lines = [
@@ -324,8 +325,19 @@ export function helpText(): string {
 function helpLines(option: Option): string[] {
   const name = `  -${option.name}${option.value ? ` ${option.value}` : ''}`
   const standard = option.standard === undefined || option.standard === false ? '' : ` (${option.standard})`
-  const text = `${option.help}${standard}${option.many ? '; repeatable' : ''}`
-  return name.length < NAME_WIDTH ? [`${name.padEnd(NAME_WIDTH)}${text}`] : [name, `${' '.repeat(NAME_WIDTH)}${text}`]
+  const lines = wrap(`${option.help}${standard}${option.many ? '; repeatable' : ''}`, TEXT_WIDTH)
+  const indented = lines.map(line => `${' '.repeat(NAME_WIDTH)}${line}`)
+  if (name.length >= NAME_WIDTH) return [name, ...indented]
+  return [`${name.padEnd(NAME_WIDTH)}${lines[0]}`, ...indented.slice(1)]
+}
+
+function wrap(text: string, width: number): string[] {
+  const lines = ['']
+  for (const word of text.split(' ')) {
+    if (lines.at(-1)!.length + word.length >= width) lines.push('')
+    lines[lines.length - 1] += lines.at(-1) === '' ? word : ` ${word}`
+  }
+  return lines
 }
 
 /** docs/options.md */

@@ -1,0 +1,138 @@
+import { beforeEach, describe, expect, it } from 'vitest'
+import { type PeerEvent, Peers } from '../../../gateway/peers/peers.ts'
+import { PeerFlag, PeerTable } from '../../../gateway/plane/peerTable.ts'
+import type { AddressWords } from '../../../ipref/address.ts'
+
+const CAPACITY = 16
+const peer = (n: number): AddressWords => [0, 0, 0xffff, (0xc6336400 + n) | 0]
+
+class World {
+  now = 100
+  readonly table = new PeerTable(PeerTable.allocate(CAPACITY), CAPACITY)
+  readonly probes: { to: AddressWords; port: number; nonce: Uint8Array }[] = []
+  readonly events: PeerEvent[] = []
+  readonly peers: Peers
+
+  constructor(configured: { address: AddressWords; port: number }[] = [], keepalive = false) {
+    this.peers = new Peers(
+      {
+        table: this.table,
+        now: () => this.now,
+        nowMs: () => this.now * 1000,
+        sendProbe: (to, port, nonce) => this.probes.push({ to, port, nonce }) > 0,
+        routeMtu: () => 1500,
+        onEvent: event => this.events.push(event),
+      },
+      { defaultPort: 1045, wireMtu: undefined, configured, keepalive },
+    )
+  }
+
+  number(n: number): number {
+    return this.table.find(...peer(n))
+  }
+
+  port(n: number): number {
+    return this.table.port[this.number(n)]!
+  }
+
+  answerLast(): void {
+    const { to, port, nonce } = this.probes.at(-1)!
+    this.peers.answered(to, port, nonce)
+  }
+}
+
+let world: World
+beforeEach(() => {
+  world = new World()
+})
+
+describe('a stranger', () => {
+  it('is asked to prove its port, and has a budget until then', () => {
+    world.peers.arrived(peer(1), 5000, 120)
+    expect(world.probes).toHaveLength(1)
+    expect([world.port(1), world.table.flags[world.number(1)], world.table.bytesIn[world.number(1)]]).toEqual([
+      5000,
+      PeerFlag.used,
+      120,
+    ])
+    world.answerLast()
+    expect(world.table.flags[world.number(1)]! & PeerFlag.verified).toBeTruthy()
+    expect(world.events).toMatchObject([{ what: 'reachable', port: 5000 }])
+  })
+})
+
+describe('the port of a known peer', () => {
+  beforeEach(() => {
+    world.peers.require(...peer(1))
+    world.peers.candidate(world.number(1), 1045)
+  })
+  it('changes only when the probe comes back from the new one', () => {
+    world.peers.candidate(world.number(1), 6000)
+    expect(world.port(1)).toBe(1045)
+    world.answerLast()
+    expect(world.port(1)).toBe(6000)
+    expect(world.events).toMatchObject([{ what: 'port-changed', from: 1045, to: 6000 }])
+  })
+  it('does not change for an answer with other bytes, or from elsewhere', () => {
+    world.peers.candidate(world.number(1), 6000)
+    const { nonce } = world.probes.at(-1)!
+    world.peers.answered(peer(1), 6000, new Uint8Array(16))
+    world.peers.answered(peer(1), 6001, nonce)
+    world.peers.answered(peer(2), 6000, nonce)
+    expect(world.port(1)).toBe(1045)
+  })
+  it('a flood of ports costs one probe a second and two candidates', () => {
+    for (let second = 0; second < 5; second++) {
+      for (let port = 2000; port < 2100; port++) world.peers.candidate(world.number(1), port + second)
+      world.now++
+      world.peers.tick()
+    }
+    expect(world.probes.length).toBeLessThanOrEqual(6)
+    expect(new Set(world.probes.map(probe => probe.port)).size).toBeLessThanOrEqual(3)
+  })
+})
+
+describe('the path MTU', () => {
+  beforeEach(() => world.peers.require(...peer(1)))
+  it.each([
+    [1400, 1400],
+    [9000, 1500],
+    [100, 552],
+    [0, 1500],
+    [67, 1500],
+  ])('told %i becomes %i', (told, mtu) => {
+    world.peers.mtuReported(peer(1), told)
+    expect(world.table.mtu[world.number(1)]).toBe(mtu)
+  })
+  it('is tried again after ten minutes', () => {
+    world.peers.mtuReported(peer(1), 1300)
+    world.now += 601
+    world.peers.tick()
+    expect(world.table.mtu[world.number(1)]).toBe(1500)
+  })
+})
+
+describe('room for peers', () => {
+  it('a full table gives up who was silent longest and has no mapping, never a configured one', () => {
+    world = new World([{ address: peer(99), port: 1045 }])
+    for (let n = 1; n < CAPACITY; n++) world.peers.arrived(peer(n), 1045, 100)
+    expect(world.peers.require(...peer(50))).toBe(-1)
+    world.now += 6
+    expect(world.peers.require(...peer(50))).toBeGreaterThanOrEqual(0)
+    expect(world.number(99)).toBeGreaterThanOrEqual(0)
+    expect(world.peers.evicted).toBe(1)
+  })
+})
+
+it('configured peers are probed every 25 s while our own address is unknown', () => {
+  world = new World([{ address: peer(9), port: 1045 }], true)
+  world.peers.tick()
+  world.answerLast()
+  for (let second = 0; second < 60; second++) {
+    world.now++
+    world.peers.tick()
+    world.answerLast()
+  }
+  expect(world.probes.length).toBeGreaterThanOrEqual(3)
+  expect(world.probes.length).toBeLessThanOrEqual(5)
+})
