@@ -1,0 +1,56 @@
+/** Every program starts under the plain Node of the packages: no loader, no flag, nothing on standard error that nobody asked for. */
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync, symlinkSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, it } from 'vitest'
+import { ROOT, read } from './files.ts'
+
+const NODE = join(ROOT, 'node_modules/.bin/node')
+const { version } = JSON.parse(read('package.json')) as { version: string }
+const folder = mkdtempSync(join(tmpdir(), 'ipref-entry-'))
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+// what a test runner puts there would hide a flag that the program needs
+function run(program: string, args: readonly string[], cwd = ROOT): { code: number | null; out: string; err: string } {
+  const env = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' }
+  const { status, stdout, stderr } = spawnSync(program, args, { cwd, env, encoding: 'utf8', timeout: 30_000 })
+  return { code: status, out: stdout, err: stderr }
+}
+
+describe('entry points', () => {
+  it.each([
+    { args: ['help'], code: 0, out: /usage: ipref COMMAND/ },
+    { args: ['version'], code: 0, out: new RegExp(`ipref ${version.replaceAll('.', '\\.')}`) },
+    { args: ['gateway', '-help'], code: 0, out: /-encode-net PREFIX/ },
+    { args: ['gateway', '-gateway', '198.51.100.1', '-check-config'], code: 0, out: /right/ },
+    { args: ['ref', '0-9a2'], code: 0, out: /2466/ },
+  ])('ipref $args', ({ args, code, out }) => {
+    const result = run(join(ROOT, 'cli/ipref'), args)
+    expect(result).toEqual({ code, out: expect.stringMatching(out), err: '' })
+  })
+
+  it.each([
+    { args: ['nonsense'], code: 2, err: /unknown command nonsense/ },
+    { args: ['gateway', '-encode-nett', '10.0.0.0/8'], code: 2, err: /did you mean encode-net/ },
+    { args: ['status', '-control-socket', '/nowhere.sock'], code: 1, err: /is it running/ },
+    { args: ['trace'], code: 2, err: /usage/ },
+    { args: ['ref', 'zzz'], code: 1, err: /zzz/ },
+  ])('ipref $args is refused with a sentence', ({ args, code, err }) => {
+    const result = run(join(ROOT, 'cli/ipref'), args)
+    expect(result).toEqual({ code, out: '', err: expect.stringMatching(err) })
+  })
+
+  it('ipref is found through a symbolic link, from any folder', () => {
+    symlinkSync(join(ROOT, 'cli/ipref'), join(folder, 'ipref'))
+    expect(run(join(folder, 'ipref'), ['version'], folder)).toMatchObject({ code: 0, err: '' })
+  })
+
+  it.each(['test/demo/main.ts'])('%s starts', file => {
+    expect(run(NODE, [file, '--nonsense'])).toMatchObject({ code: 2, err: expect.stringContaining('usage') })
+  })
+
+  it.each(['test/support/prepare', '.ci/run', 'cli/ipref'])('%s is a shell script without mistakes of syntax', file => {
+    expect(run('/bin/sh', ['-n', file])).toEqual({ code: 0, out: '', err: '' })
+  })
+})
