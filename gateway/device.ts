@@ -50,6 +50,10 @@ function requireLink(name: string): Link {
   return link
 }
 
+export function isDeviceGone(settings: DeviceSettings): boolean {
+  return linkByName(settings.name) === undefined
+}
+
 /** Something is missing that configureDevice would put back. */
 export function deviceProblem(settings: DeviceSettings): string | undefined {
   const link = linkByName(settings.name)

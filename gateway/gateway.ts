@@ -33,6 +33,7 @@ import {
   configureDevice,
   type DeviceSettings,
   deviceProblem,
+  isDeviceGone,
   mtuOfAddress,
   overlapWithHost,
   wireMtuTo,
@@ -70,13 +71,17 @@ const RANDOM_WORDS = 256
 const DEVICE_CHECK_TICKS = 4
 const TICK_MS = 250
 
+/** Settings that may change while packets flow. */
+const RELOADABLE = new Set(['decrementTtl', 'gatewayOpen', 'clampMss', 'localNetworks', 'static', 'notes', 'checkOnly'])
+
 export const version: string = (
   JSON.parse(readFileSync(join(import.meta.dirname, '../package.json'), 'utf8')) as { version: string }
 ).version
 
 export class Gateway {
-  readonly #config: GatewayConfig
+  #config: GatewayConfig
   readonly #log: Logger
+  readonly #onFatal: () => void
   readonly #ends: (() => void | Promise<void>)[] = []
   readonly #startedAt = performance.now()
   readonly #missesDropped: Record<WorkerRole, Float64Array> = {
@@ -101,9 +106,11 @@ export class Gateway {
   #workersDown = new Set<WorkerRole>()
   #isReady = false
 
-  constructor(config: GatewayConfig, log: Logger) {
+  /** `onFatal`: the process must be started again, by whoever started it. */
+  constructor(config: GatewayConfig, log: Logger, onFatal: () => void) {
     this.#config = config
     this.#log = log
+    this.#onFatal = onFatal
   }
 
   /** Rejects with a sentence for the person who started it; what was begun is ended then. */
@@ -431,10 +438,16 @@ export class Gateway {
     if (!this.#device) return
     try {
       const problem = deviceProblem(this.#device)
-      if (problem && problem !== this.#deviceTrouble)
-        this.#log.warn({ component: 'device' }, `${problem}; putting it back`)
+      const isNew = problem !== undefined && problem !== this.#deviceTrouble
       this.#deviceTrouble = problem
-      if (problem) configureDevice(this.#device)
+      if (!problem) return
+      if (isDeviceGone(this.#device)) {
+        // nothing can be attached to what our descriptor stands for
+        this.#log.error({ component: 'device' }, `${problem}; the gateway ends, to be started anew`)
+        return this.#onFatal()
+      }
+      if (isNew) this.#log.warn({ component: 'device' }, `${problem}; putting it back`)
+      configureDevice(this.#device)
     } catch (error) {
       this.#deviceTrouble = (error as Error).message
     }
@@ -708,10 +721,32 @@ export class Gateway {
 
   // ---- end
 
-  /** The hosts file is read again. */
-  reload(): void {
+  /**
+   * Takes over what may change while packets flow: what passes, static mappings, the hosts file. undefined: the new configuration
+   * is wrong, the old one stays. Everything else needs a restart, and is named.
+   */
+  reload(next: GatewayConfig | undefined): void {
     this.#hosts?.read()
-    this.#log.info('read again')
+    if (!next) return
+    const needRestart = Object.entries(next).filter(
+      ([key, value]) => !RELOADABLE.has(key) && asText(value) !== asText(this.#config[key as keyof GatewayConfig]),
+    )
+    if (needRestart.length > 0)
+      this.#log.warn({ settings: needRestart.map(([key]) => key) }, 'changed, but in force only after a restart')
+    const { decrementTtl, gatewayOpen, clampMss, localNetworks } = next
+    this.#config = Object.freeze({
+      ...this.#config,
+      decrementTtl,
+      gatewayOpen,
+      clampMss,
+      localNetworks,
+      static: next.static,
+    })
+    this.#plane?.reload(this.#forwardSettings())
+    void this.#mapper
+      .setSource('static', next.static)
+      .catch(error => this.#log.error({ component: 'mapper' }, (error as Error).message))
+    this.#log.info('configuration read again')
   }
 
   /** TUN device, addresses, routes and the nftables table stay (decisions.md 12). */
@@ -734,4 +769,8 @@ function peerReport(peer: ReturnType<Peers['status']>[number]): PeerReport {
 
 function monotonicSeconds(): number {
   return process.hrtime()[0]
+}
+
+function asText(value: unknown): string {
+  return JSON.stringify(value, (_key, inner) => (typeof inner === 'bigint' ? inner.toString() : inner)) ?? ''
 }

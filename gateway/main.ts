@@ -1,7 +1,7 @@
 /** `ipref gateway`: from the command line to a running gateway, and to its end. */
 import { readFileSync } from 'node:fs'
-import { createLogger } from '../runtime/log.ts'
-import { parseGatewayConfig } from './config.ts'
+import { createLogger, type Logger } from '../runtime/log.ts'
+import { type GatewayConfig, parseGatewayConfig } from './config.ts'
 import { removeDevice } from './device.ts'
 import { Gateway, version } from './gateway.ts'
 
@@ -19,17 +19,32 @@ export async function main(argv: readonly string[]): Promise<number> {
   if (config.cleanup) return cleanup(config.tunName)
   const log = createLogger({ level: config.logLevel, format: config.logFormat })
   for (const note of config.notes) log.info(note)
-  const gateway = new Gateway(config, log)
+  let giveUp = () => {}
+  const fatal = new Promise<'fatal'>(resolve => {
+    giveUp = () => resolve('fatal')
+  })
+  const gateway = new Gateway(config, log, giveUp)
   try {
     await gateway.start()
   } catch (error) {
     process.stderr.write(`ipref gateway: ${(error as Error).message}\n`)
     return 1
   }
-  const signal = await untilSignal(() => gateway.reload())
-  log.info({ signal }, 'gateway ends; TUN device, routes and filter stay (ipref gateway -cleanup removes them)')
+  const end = await Promise.race([fatal, untilSignal(() => gateway.reload(readAgain(argv, log)))])
+  if (end !== 'fatal') {
+    log.info({ signal: end }, 'gateway ends; TUN device, routes and filter stay (ipref gateway -cleanup removes them)')
+  }
   await gateway.stop()
-  return 0
+  return end === 'fatal' ? 1 : 0
+}
+
+/** The configuration as it is now; undefined when it has mistakes, which are logged: the one in force stays. */
+function readAgain(argv: readonly string[], log: Logger): GatewayConfig | undefined {
+  const parsed = parseGatewayConfig(argv, path => readFileSync(path, 'utf8'))
+  if ('config' in parsed) return parsed.config
+  for (const problem of 'problems' in parsed ? parsed.problems : [])
+    log.error(`${problem}; the configuration in force stays`)
+  return undefined
 }
 
 function say(text: string, code: number): number {

@@ -168,7 +168,7 @@ export class Decap {
     fault = this.#checkKind(packet)
     if (fault !== Fault.none) return this.#drop(fault)
     if (!isKnown) {
-      if (!this.#findSource(packet)) return Verdict.missRemote
+      if (!this.#findSource(packet)) return this.#isError(packet) ? this.#missOfError(packet) : Verdict.missRemote
       this.#remember(packet)
     }
     this.#fillHeader(packet)
@@ -513,17 +513,28 @@ export class Decap {
   #decapError(packet: TunnelPacket): Verdict {
     const { output } = this.#env
     const to = output.scratch + output.scratchUsed
+    const length = this.#translateError(packet, to)
+    if (length < 0) return this.#drop(this.#quote.fault)
+    output.scratchUsed += (length + 3) & ~3
+    this.#emitWhole(to, length)
+    return Verdict.forwarded
+  }
+
+  // an error about nothing of ours makes no mapping for who sent it (RFC 5508 section 7)
+  #missOfError(packet: TunnelPacket): Verdict {
+    const { output } = this.#env
+    const length = this.#translateError(packet, output.scratch + output.scratchUsed)
+    return length < 0 ? this.#drop(this.#quote.fault) : Verdict.missRemote
+  }
+
+  #translateError(packet: TunnelPacket, to: number): number {
     const quote = this.#quote
     quote.peerFamily = packet.family
     quote.peer0 = this.#o0
     quote.peer1 = this.#o1
     quote.peer2 = this.#o2
     quote.peer3 = this.#o3
-    const length = quote.translate(packet.l4, packet.l4Length, this.#writer, to)
-    if (length < 0) return this.#drop(quote.fault)
-    output.scratchUsed += (length + 3) & ~3
-    this.#emitWhole(to, length)
-    return Verdict.forwarded
+    return quote.translate(packet.l4, packet.l4Length, this.#writer, to)
   }
 
   #answerTunnel(fault: number): Verdict {

@@ -478,11 +478,9 @@ export class Encap {
     const { output } = this.#env
     const to = output.scratch + output.scratchUsed
     // the quoted packet is translated first: an error about nothing of ours makes no mapping
-    const { dc0, dc1, dc2, dc3, dr0, dr1, dr2, dr3 } = this.#writer
     const length = this.#quote.translate(local.l4, local.l4Length, local.family, to)
     if (length < 0) return this.#drop(this.#quote.fault)
     if (!this.#findSource(local)) return Verdict.missNative
-    Object.assign(this.#writer, { dc0, dc1, dc2, dc3, dr0, dr1, dr2, dr3 })
     this.#fillHeader(local)
     const room = tunnelRoom(this.#peerMtu, this.#writer.family)
     const header = this.#writer.measure()

@@ -4,7 +4,7 @@
  * The vectors of one `e?t?` group belong to one connection; those of host-data build on each other, and some steps of that sequence are not in the
  * file: they are worked out here from their neighbours (README of the vectors).
  */
-import { mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ownEncodedOf } from '../../gateway/config.ts'
@@ -41,8 +41,8 @@ const SILENCE_MS = 25
 
 /** A mapper with its store and socket in a folder of its own. */
 export class MapperLab {
-  readonly folder = mkdtempSync(join(tmpdir(), 'ipref-mapper-'))
-  readonly path = join(this.folder, 'mapper.sock')
+  readonly folder: string
+  readonly path: string
   readonly mapper: Mapper
   readonly messages: MapperMessages
   readonly store: Store
@@ -57,7 +57,12 @@ export class MapperLab {
     capacity?: number
     quotaPerPeer?: number
     dataFolder?: string
+    /** where a slow disk must not make answers late: what is durable is tested elsewhere */
+    inMemory?: boolean
   }) {
+    const parent = settings.inMemory && existsSync('/dev/shm') ? '/dev/shm' : tmpdir()
+    this.folder = mkdtempSync(join(parent, 'ipref-mapper-'))
+    this.path = join(this.folder, 'mapper.sock')
     const encodingNetworks = settings.encodeNets.map(text => parsePrefix(text) as Prefix)
     const contexts = settings.contexts.map(text => parseAddress(text)!)
     const capacity = settings.capacity ?? 4096
@@ -164,7 +169,7 @@ function livesOf(captured: Vector[]): Vector[][] {
 
 async function runGroup(group: Vector[]): Promise<Outcome[]> {
   const { state } = group[0]!
-  const lab = new MapperLab({ encodeNets: [state.encode_net], contexts: [state.gateway_address] })
+  const lab = new MapperLab({ encodeNets: [state.encode_net], contexts: [state.gateway_address], inMemory: true })
   await lab.open()
   const records = [...mappingsOf(state).records, ...impliedBy(group)]
   await lab.mapper.setSource('static', records)
