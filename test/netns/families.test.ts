@@ -1,7 +1,7 @@
 /** Every family of client, server and tunnel: ping, large ping, TCP, UDP of every size, traceroute (twoNetworks.ts). */
 import { type Checks, expectSame } from '../support/checks.ts'
 import { exchange, serveTraffic, TRAFFIC_PORT } from '../support/networks.ts'
-import { ping, traceroute } from '../support/probes.ts'
+import { learnPathMtu, ping, traceroute } from '../support/probes.ts'
 import type { TransferReport, UdpReport } from '../support/traffic.ts'
 import { openTwoNetworks, ways } from './twoNetworks.ts'
 
@@ -16,10 +16,10 @@ export async function run(checks: Checks): Promise<void> {
     await serveTraffic(server)
     for (const [number, { name, address }] of ways.entries()) {
       await checks.check(`${name}: ping`, async () => `${await ping(client, address)} ms`)
-      await checks.check(
-        `${name}: ping with 8,000 bytes`,
-        async () => `${await ping(client, address, { size: 8000 })} ms`,
-      )
+      await checks.check(`${name}: ping with 8,000 bytes`, async () => {
+        await learnPathMtu(client, address)
+        return `${await ping(client, address, { size: 8000 })} ms`
+      })
       await checks.check(`${name}: TCP 100 MB with a hash`, async () => {
         const direction = number % 2 === 0 ? 'upload' : 'download'
         const { bytes, ms } = await exchange<TransferReport>(client, [

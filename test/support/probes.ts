@@ -20,6 +20,11 @@ export async function ping(from: Namespace, address: string, options: PingOption
   return Number([...stdout.matchAll(/time=([\d.]+) ms/g)].at(-1)?.[1] ?? 0)
 }
 
+/** IPv6 hosts learn the path MTU by losing a packet, each for its own direction: lets both do so. */
+export async function learnPathMtu(from: Namespace, address: string): Promise<void> {
+  await from.run(pingCommand(address, 3, { size: 8000, waitSeconds: 1 }))
+}
+
 /** Nothing may come back. */
 export async function expectNoPing(from: Namespace, address: string): Promise<void> {
   const { stdout } = await from.run(pingCommand(address, 2, { waitSeconds: 1 }))
