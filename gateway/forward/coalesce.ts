@@ -10,7 +10,7 @@
  * Works on the columns of Output. A group is emitted where its first packet stood; a packet of the same flow that cannot join closes the group,
  * so the order within a flow is kept. `seal` writes the super-packet's header over the first packet's, `unseal` takes that back.
  */
-import { fold, negate, sumOfWords, swap16 } from '../../ipref/checksum.ts'
+import { fold, negate, swap16 } from '../../ipref/checksum.ts'
 import {
   IPPROTO_TCP,
   IPPROTO_UDP,
@@ -27,7 +27,6 @@ import {
 } from '../../ipref/ip.ts'
 import type { Environment } from './environment.ts'
 import { Direction } from './output.ts'
-import { MAPPED } from './tables.ts'
 
 /** Groups that may still grow, looked at for each packet. */
 const OPEN_GROUPS = 64
@@ -49,6 +48,7 @@ export class Coalescer {
   readonly #last: Int32Array
   readonly #sequence: Int32Array
   readonly #verified: Uint8Array
+  readonly #addresses: Int32Array
   readonly #open = new Int32Array(OPEN_GROUPS)
   #openCount = 0
 
@@ -64,6 +64,7 @@ export class Coalescer {
     this.#last = new Int32Array(capacity)
     this.#sequence = new Int32Array(capacity)
     this.#verified = new Uint8Array(capacity)
+    this.#addresses = new Int32Array(capacity)
   }
 
   /** Groups all packets of the output. */
@@ -191,27 +192,28 @@ export class Coalescer {
   }
 
   #areRight(leader: number, i: number, is4: boolean, protocol: number): boolean {
-    return this.#isRight(leader, is4, protocol) && this.#isRight(i, is4, protocol)
+    return this.#isRight(leader, leader, is4, protocol) && this.#isRight(i, leader, is4, protocol)
   }
 
-  #isRight(i: number, is4: boolean, protocol: number): boolean {
+  // both addresses are those of the leader
+  #isRight(i: number, leader: number, is4: boolean, protocol: number): boolean {
     if (this.#verified[i] === Verified.unknown) {
       const { output } = this.#env
-      const sum =
-        this.#pseudo(i, is4, protocol, output.bodyLength[i]!) + this.#env.sum(output.body[i]!, output.bodyLength[i]!)
+      if (i === leader) this.#addresses[leader] = this.#sumAddresses(leader, is4)
+      const length = output.bodyLength[i]!
+      const sum = this.#addresses[leader]! + swap16(length) + swap16(protocol) + this.#env.sum(output.body[i]!, length)
       this.#verified[i] = fold(sum) === 0xffff ? Verified.right : Verified.wrong
     }
     return this.#verified[i] === Verified.right
   }
 
   #pseudo(i: number, is4: boolean, protocol: number, length: number): number {
-    const { output, view } = this.#env
-    const at = output.head[i]!
-    const word = (offset: number) => view.getInt32(at + offset)
-    const addresses = is4
-      ? sumOfWords(0, 0, MAPPED, word(ip4.source)) + sumOfWords(0, 0, MAPPED, word(ip4.destination))
-      : sumOfWords(word(8), word(12), word(16), word(20)) + sumOfWords(word(24), word(28), word(32), word(36))
-    return fold(addresses + swap16(length) + swap16(protocol))
+    return fold(this.#sumAddresses(i, is4) + swap16(length) + swap16(protocol))
+  }
+
+  #sumAddresses(i: number, is4: boolean): number {
+    const { output } = this.#env
+    return is4 ? this.#env.sum(output.head[i]! + ip4.source, 8) : this.#env.sum(output.head[i]! + ip6.source, 32)
   }
 
   #begin(i: number, payload: number): void {

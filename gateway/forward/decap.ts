@@ -86,6 +86,8 @@ export class Decap {
   #icmpKind = NOT_CARRIED
   #toGateway = false
   #hostMtu = 65535
+  /** of both addresses in the IP header, for checksums */
+  #addressSum = 0
   #echoTotal = 0
   #heldAt = 0
   #heldLength = 0
@@ -170,6 +172,8 @@ export class Decap {
     if (!isKnown) {
       if (!this.#findSource(packet)) return this.#isError(packet) ? this.#missOfError(packet) : Verdict.missRemote
       this.#remember(packet)
+      const { s0, s1, s2, s3, d0, d1, d2, d3 } = this.#writer
+      this.#addressSum = sumOfWords(s0, s1, s2, s3) + sumOfWords(d0, d1, d2, d3)
     }
     this.#fillHeader(packet)
     if (this.#isError(packet)) return this.#decapError(packet)
@@ -429,9 +433,7 @@ export class Decap {
 
   #addAddresses(at: number, insteadOfZero: number): void {
     const { view } = this.#env
-    const { s0, s1, s2, s3, d0, d1, d2, d3 } = this.#writer
-    const sum = negate(view.getUint16(at, true)) + sumOfWords(s0, s1, s2, s3) + sumOfWords(d0, d1, d2, d3)
-    const checksum = negate(fold(sum))
+    const checksum = negate(fold(negate(view.getUint16(at, true)) + this.#addressSum))
     view.setUint16(at, checksum === 0 ? insteadOfZero : checksum, true)
   }
 

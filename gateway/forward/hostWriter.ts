@@ -48,11 +48,20 @@ export class HostWriter {
     const flags = (this.dontFragment ? IP4_DF : 0) | (this.moreFragments ? IP4_MF : 0)
     view.setUint16(at + 6, flags | (this.fragmentOffset >>> 3))
     view.setUint16(at + 8, (this.ttl << 8) | this.protocol)
-    view.setUint16(at + 10, 0)
     view.setInt32(at + 12, this.s3)
     view.setInt32(at + 16, this.d3)
-    let sum = 0
-    for (let i = 0; i < IPV4_HEADER; i += 2) sum += view.getUint16(at + i)
+    const { s3, d3 } = this
+    const sum =
+      (0x4500 | this.tos) +
+      IPV4_HEADER +
+      l4Length +
+      (this.identification & 0xffff) +
+      (flags | (this.fragmentOffset >>> 3)) +
+      ((this.ttl << 8) | this.protocol) +
+      (s3 >>> 16) +
+      (s3 & 0xffff) +
+      (d3 >>> 16) +
+      (d3 & 0xffff)
     view.setUint16(at + 10, negate(fold(sum)))
     return IPV4_HEADER
   }

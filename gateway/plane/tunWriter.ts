@@ -72,7 +72,7 @@ export class TunWriter {
   #setIovec(index: number, offset: number, length: number): void {
     const { arena } = this.#parts
     const at = this.#iov + index * IOVEC.size
-    arena.setPointer(at, arena.base + offset)
+    arena.setAddress(at, offset)
     arena.words[(at + IOVEC.length) >> 2] = length
     arena.words[(at + IOVEC.length + 4) >> 2] = 0
   }

@@ -240,7 +240,7 @@ export class UdpSender {
   #setIovec(index: number, offset: number, length: number): void {
     const { arena } = this.#parts
     const at = this.#iov + index * IOVEC.size
-    arena.setPointer(at, arena.base + offset)
+    arena.setAddress(at, offset)
     arena.words[(at + IOVEC.length) >> 2] = length
   }
 

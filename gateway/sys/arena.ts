@@ -18,6 +18,8 @@ export class Arena {
   readonly base: number
   /** One's-complement sum of `length` bytes at `offset` (ipref/checksum.ts says in which form). */
   readonly sum: (offset: number, length: number) => number
+  readonly #baseLow: number
+  readonly #baseHigh: number
   #used = 64
 
   constructor(size: number) {
@@ -29,6 +31,8 @@ export class Arena {
     this.view = new DataView(memory.buffer)
     this.words = new Int32Array(memory.buffer)
     this.base = nativeAddress(this.bytes)
+    this.#baseLow = this.base % 4294967296
+    this.#baseHigh = Math.floor(this.base / 4294967296)
     this.sum = instance.exports.s as (offset: number, length: number) => number
     kept.push(this)
   }
@@ -43,6 +47,13 @@ export class Arena {
 
   address(offset: number): number {
     return this.base + offset
+  }
+
+  /** Writes the native address of `target` (an offset) at `offset`, a multiple of 8: for the path of packets. */
+  setAddress(offset: number, target: number): void {
+    const low = this.#baseLow + target
+    this.words[offset >> 2] = low
+    this.words[(offset >> 2) + 1] = low > 0xffffffff ? this.#baseHigh + 1 : this.#baseHigh
   }
 
   /** Writes a native address (or a size_t) at `offset`. */
