@@ -1,6 +1,6 @@
 /** Kills a mapper under load again and again: no acknowledged mapping may be lost, and no encoded address be given to two. */
 import { spawn } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Store } from '../../gateway/mapper/store.ts'
@@ -19,7 +19,10 @@ export interface KillingReport {
 /** What one child acknowledged before it was killed, some time after its first word. */
 function runAndKill(node: string, folder: string, first: number, afterMs: number): Promise<Map<number, string>> {
   return new Promise((resolve, reject) => {
-    const child = spawn(node, [CHILD, folder, String(first)], { stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn(node, [CHILD, folder, String(first)], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, TMPDIR: join(folder, '../tmp') },
+    })
     let [out, err] = ['', '']
     child.stderr.on('data', data => {
       err += data
@@ -38,7 +41,10 @@ function runAndKill(node: string, folder: string, first: number, afterMs: number
 }
 
 export async function killAgainAndAgain(kills: number, node = process.execPath): Promise<KillingReport> {
-  const folder = mkdtempSync(join(tmpdir(), 'ipref-kill-'))
+  const parent = mkdtempSync(join(tmpdir(), 'ipref-kill-'))
+  const folder = join(parent, 'data')
+  // what killed children leave behind goes with it
+  mkdirSync(join(parent, 'tmp'))
   const acknowledged = new Map<number, string>()
   const report: KillingReport = { kills, acknowledged: 0, lost: [], twice: [] }
   try {
@@ -54,7 +60,7 @@ export async function killAgainAndAgain(kills: number, node = process.execPath):
     report.acknowledged = acknowledged.size
     return report
   } finally {
-    rmSync(folder, { recursive: true, force: true })
+    rmSync(parent, { recursive: true, force: true })
   }
 }
 
