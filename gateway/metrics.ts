@@ -65,10 +65,10 @@ export const metricTable: readonly MetricRow[] = [
     help: 'received packets that were refused with an ICMP error',
   },
   {
-    name: 'ipref_packets_missed_total',
+    name: 'ipref_packets_waiting',
     kind: 'gauge',
     labels: ['direction'],
-    help: 'packets that wait for a mapping, or got none',
+    help: 'packets that wait for a mapping',
   },
   {
     name: 'ipref_packets_turned_around_total',
@@ -167,7 +167,6 @@ const ofStats = {
   ipref_packets_sent_total: 'packetsOut',
   ipref_bytes_sent_total: 'bytesOut',
   ipref_packets_forwarded_total: 'forwarded',
-  ipref_packets_missed_total: 'missed',
   ipref_packets_turned_around_total: 'turnedAround',
   ipref_wakeups_total: 'wakeups',
   ipref_receive_calls_total: 'receiveCalls',
@@ -222,6 +221,8 @@ export class Metrics {
     if (!stats) return
     for (const [name, stat] of Object.entries(ofStats)) this.#set(name, stats.get(stat), { direction })
     this.#set('ipref_worker_restarts_total', this.#sources.restarts(direction), { direction })
+    const refusedLate = this.#sources.missesDropped[direction].reduce((sum, count) => sum + count, 0)
+    this.#set('ipref_packets_waiting', stats.get('missed') - refusedLate, { direction })
     for (const reason of faultNames) {
       const fault = Fault[reason]
       if (fault === Fault.none) continue

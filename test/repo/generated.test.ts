@@ -1,0 +1,12 @@
+/** Files that are made from others agree with them. */
+import { expect, it } from 'vitest'
+import { renderChecksumBytes } from '../../gateway/sys/buildChecksum.ts'
+import { read } from './files.ts'
+
+it('the checksum in use is the one in checksum.wat (npm run build:checksum)', async () => {
+  expect(await renderChecksumBytes()).toBe(read('gateway/sys/checksumBytes.ts'))
+})
+
+it('the lock file names no registry', () => {
+  expect(read('package-lock.json')).not.toContain('"resolved"')
+})
