@@ -358,6 +358,7 @@ async function tables(bench: Bench): Promise<void> {
 // ---- running
 
 function findWireguard(): string | undefined {
+  if (spawnSync('wg', ['--version'], { stdio: 'ignore' }).status !== 0) return undefined
   const given = process.env.WIREGUARD_GO
   if (given || QUICK) return given
   const folder = join(tmpdir(), 'ipref-bench-go')
@@ -383,7 +384,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const)
 try {
   const bench = await buildBench(lab, findWireguard())
   if (!bench.available.has('wireguard') && !QUICK)
-    console.log('without wireguard-go: no Go here, and WIREGUARD_GO is not set')
+    console.log('without wireguard-go: it needs the package wireguard-tools, and Go or WIREGUARD_GO')
   bench.hb.start(['iperf3', '-s', '-p', String(IPERF_PORT)], { log: 'iperf.log' })
   counter = await startCounter(bench.hb)
   for (const way of bench.available) await roundTrips(bench, way, 10, 0.01)

@@ -17,6 +17,15 @@ const mapping = (n: number): SavedMapping => ({
   expires: 2_000_000_000,
 })
 
+// a small disk needs the right to mount one
+function canMount(): boolean {
+  const place = mkdtempSync(join(tmpdir(), 'ipref-mount-'))
+  const mounted = spawnSync('mount', ['-t', 'tmpfs', 'tmpfs', place]).status === 0
+  if (mounted) spawnSync('umount', [place])
+  rmSync(place, { recursive: true, force: true })
+  return mounted
+}
+
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'ipref-store-'))
   events = []
@@ -79,23 +88,26 @@ describe('the mapping store', () => {
     lock.release()
     lockFolder(folder).release()
   })
-  it.skipIf(process.getuid?.() !== 0)('tells who waits when the disk is full, and goes on when it is not', async () => {
-    expect(spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=600k', 'tmpfs', folder]).status).toBe(0)
-    try {
-      const { store } = open()
-      const filler = join(folder, 'filler')
-      await store.save(mapping(0))
-      spawnSync('dd', ['if=/dev/zero', `of=${filler}`, 'bs=1k'])
-      const outcomes = await Promise.allSettled(Array.from({ length: 3000 }, (_, n) => store.save(mapping(n + 1))))
-      expect(outcomes.some(outcome => outcome.status === 'rejected')).toBe(true)
-      expect(store.failing).toBe(true)
-      rmSync(filler)
-      await expect.poll(() => store.failing, { timeout: 10_000 }).toBe(false)
-      await store.save(mapping(9999))
-      await store.close()
-      expect(open().found.length).toBe(3002)
-    } finally {
-      spawnSync('umount', ['-l', folder])
-    }
-  })
+  it.skipIf(!canMount())(
+    'tells who waits when the disk is full, and goes on when it is not (needs the right to mount)',
+    async () => {
+      expect(spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=600k', 'tmpfs', folder]).status).toBe(0)
+      try {
+        const { store } = open()
+        const filler = join(folder, 'filler')
+        await store.save(mapping(0))
+        spawnSync('dd', ['if=/dev/zero', `of=${filler}`, 'bs=1k'])
+        const outcomes = await Promise.allSettled(Array.from({ length: 3000 }, (_, n) => store.save(mapping(n + 1))))
+        expect(outcomes.some(outcome => outcome.status === 'rejected')).toBe(true)
+        expect(store.failing).toBe(true)
+        rmSync(filler)
+        await expect.poll(() => store.failing, { timeout: 10_000 }).toBe(false)
+        await store.save(mapping(9999))
+        await store.close()
+        expect(open().found.length).toBe(3002)
+      } finally {
+        spawnSync('umount', ['-l', folder])
+      }
+    },
+  )
 })
