@@ -109,7 +109,8 @@ const MAX_DATA = 65535
 
 /** How a word of a file is shown in a sentence: cut, and without what a terminal would act on. */
 export function show(text: string): string {
-  const printable = Buffer.from(text, 'latin1')
+  if (text === '') return '""'
+  const printable = Buffer.from(text.slice(0, 200), 'latin1')
     .toString('utf8')
     .replace(/[\p{C}\s]/gu, '?')
   return printable.length > 60 ? `${printable.slice(0, 60)}…` : printable
