@@ -124,18 +124,27 @@ export class TsigSigner {
     this.#previous = request
   }
 
-  /** The message with its signature. `error`: the code of RFC 8945 section 3; for BADTIME `other` holds our time. */
-  sign(message: Uint8Array, error = 0): { message: Uint8Array; mac: Uint8Array } {
+  /**
+   * The message with its signature. `error`: the code of RFC 8945 section 3. An answer that says BADTIME carries the time of the request, so that
+   * the asker takes it, and ours in `other` (5.2.3).
+   */
+  sign(message: Uint8Array, error = 0, requestTime?: number): { message: Uint8Array; mac: Uint8Array } {
     const key = this.#key
-    const time = Math.floor(this.#now())
-    const other = error === Rcode.BADTIME ? timeBytes(time, 0).subarray(0, 6) : new Uint8Array()
-    const data = { time, fudge: FUDGE_S, error, other }
+    const now = Math.floor(this.#now())
+    const other = error === Rcode.BADTIME ? timeBytes(now, 0).subarray(0, 6) : new Uint8Array()
+    const data = { time: requestTime ?? now, fudge: FUDGE_S, error, other }
     const mac = hmac(key, [...withLength(this.#previous), message, ...variablesOf(key, data, !this.#isFirst)])
     this.#previous = mac
     this.#isFirst = false
     const signed = appendTsig(message, key.name, key.algorithm, { ...data, mac, originalId: idOf(message) })
     return { message: signed, mac }
   }
+}
+
+/** How many bytes a signature adds to a message. */
+export function tsigLength(key: TsigKey): number {
+  // of the record 10, of its data 16, and 6 for our time beside BADTIME
+  return key.name.length + key.algorithm.length + digests.get(key.algorithm)!.length + 32
 }
 
 /** An answer that says why a signature was not taken: BADKEY and BADSIG are not signed (RFC 8945 section 5.2). */
@@ -189,6 +198,8 @@ export class TsigVerifier {
   /** of the last message that was signed and right */
   mac: Uint8Array | undefined
   key: TsigKey | undefined
+  /** when it says that it was signed; seconds since 1970 */
+  time = 0
 
   /** `request`: the MAC of what this answers */
   constructor(keys: readonly TsigKey[], now: () => number, request?: Uint8Array) {
@@ -219,6 +230,7 @@ export class TsigVerifier {
     if (data.mac.length !== expected.length || !timingSafeEqual(data.mac, expected)) return 'bad signature'
     this.key = key
     this.mac = data.mac
+    this.time = data.time
     this.#previous = data.mac
     this.#isFirst = false
     this.#unsigned = []
