@@ -10,7 +10,7 @@
  * the minimal answer of RFC 8482. Chains are followed within the zone alone.
  */
 import { Class, formatType, Rcode, Type } from './constants.ts'
-import { dataOfStrings, decodeSoa, encodeSoa, nameAt, type ResourceRecord, type Soa } from './message.ts'
+import { dataOfStrings, decodeSoa, encodeSoa, isNewerSerial, nameAt, type ResourceRecord, type Soa } from './message.ts'
 import { formatName, isAtOrBelow, joinNames, lowerName, type Name, nameToBytes, parentOf } from './name.ts'
 import { dataKey, isData } from './rdata.ts'
 
@@ -404,4 +404,10 @@ class Builder {
 
 function isEqual(a: Draft, b: Draft): boolean {
   return keyOf(a.record) === keyOf(b.record)
+}
+
+/** A serial that secondaries take for newer than the last (RFC 1982), and the time where that is newer: max(unix time, last + 1). */
+export function nextSerial(last: number, nowUnix: number): number {
+  const time = Math.floor(nowUnix) >>> 0
+  return isNewerSerial(time, last) ? time : (last + 1) >>> 0
 }
