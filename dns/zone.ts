@@ -9,6 +9,7 @@
  * A name exists when it or a name below it has records. Names are compared without case, and answered with the case that was asked for. ANY gets
  * the minimal answer of RFC 8482. Chains are followed within the zone alone.
  */
+import { createHash } from 'node:crypto'
 import { Class, formatType, Rcode, Type } from './constants.ts'
 import { dataOfStrings, decodeSoa, encodeSoa, isNewerSerial, nameAt, type ResourceRecord, type Soa } from './message.ts'
 import { formatName, isAtOrBelow, joinNames, lowerName, type Name, nameToBytes, parentOf } from './name.ts'
@@ -98,6 +99,14 @@ export class Zone {
       for (const set of node.sets) if (!isSameSet(set, setOf(second, set[0]!.type))) return false
     }
     return true
+  }
+
+  /** Another for other content; the serial does not count. */
+  fingerprint(): string {
+    const hash = createHash('sha256')
+    for (const { name, type, ttl, data } of this.withSerial(0).records())
+      hash.update(`${formatName(name)} ${type} ${ttl} ${data.length} `).update(data)
+    return hash.digest('base64')
   }
 
   get soaRecord(): ResourceRecord {

@@ -35,10 +35,15 @@ export interface ZoneServerLog {
   warn(fields: object, text: string): void
 }
 
-/** The last serial of each zone, kept over restarts: without it a zone may come back with a serial that secondaries have passed. */
+/** What was served last of a zone; without it a zone may come back after a restart with a serial that secondaries have passed. */
+export interface ServedSerial {
+  serial: number
+  fingerprint: string
+}
+
 export interface SerialStore {
-  get(origin: Name): number | undefined
-  set(origin: Name, serial: number): void
+  get(origin: Name): ServedSerial | undefined
+  set(origin: Name, served: ServedSerial): void
 }
 
 export interface ZoneServerPorts {
@@ -54,12 +59,14 @@ const RECEIVE_BUFFER = 1 << 20
 export class ZoneServer {
   readonly #settings: ZoneServerSettings
   readonly #log: ZoneServerLog
-  readonly #serials: SerialStore
+  readonly #serials: SerialStore | undefined
   readonly #now: () => number
   readonly #responder: ZoneResponder
   readonly #notifier: Notifier
   readonly #tcp: TcpListener
   readonly #udp: Socket[] = []
+  /** also of zones that are not served now: one that comes back goes on from there */
+  readonly #lastSerials = new Map<Name, number>()
   readonly #loggedAt = new Map<string, number>()
   readonly #own: { host: string; port: number }[] = []
   readonly counters = { udpQueries: 0, tcpQueries: 0, dropped: 0, transfers: 0, transfersRefused: 0, failures: 0 }
@@ -67,7 +74,7 @@ export class ZoneServer {
   constructor(settings: ZoneServerSettings, ports: ZoneServerPorts) {
     this.#settings = settings
     this.#log = ports.log
-    this.#serials = ports.serials ?? new Map<Name, number>()
+    this.#serials = ports.serials
     this.#now = ports.now ?? (() => Date.now() / 1000)
     this.#responder = new ZoneResponder(settings, {
       now: this.#now,
@@ -148,20 +155,27 @@ export class ZoneServer {
   /** Serves the zone from now on, instead of the one of that name. Gives what is served, perhaps with a newer serial. */
   setZone(zone: Zone): Zone {
     const old = this.#responder.zone(zone.origin)
-    const last = old?.soa.serial ?? this.#serials.get(zone.origin)
+    const kept = this.#serials?.get(zone.origin)
+    const last = this.#lastSerials.get(zone.origin) ?? kept?.serial
     const isNewer = last === undefined || isNewerSerial(zone.soa.serial, last)
     if (old && !isNewer && old.hasContentOf(zone)) return old
-    const mayBump = this.#settings.bumpSerials ?? true
-    const served = !isNewer && mayBump ? zone.withSerial(nextSerial(last, this.#now())) : zone
-    if (!isNewer && !mayBump)
-      this.#log.warn(
-        { zone: formatName(zone.origin), serial: zone.soa.serial, last },
-        'zone changed without a newer serial: secondaries will not transfer it',
-      )
+    const fingerprint = this.#serials && zone.fingerprint()
+    let served = zone
+    if (!isNewer && kept && kept.fingerprint === fingerprint) served = zone.withSerial(last)
+    else if (!isNewer) served = this.#bump(zone, last)
     this.#responder.setZone(served)
-    this.#serials.set(served.origin, served.soa.serial)
+    this.#lastSerials.set(served.origin, served.soa.serial)
+    if (fingerprint !== undefined) this.#serials?.set(served.origin, { serial: served.soa.serial, fingerprint })
     if (served.soa.serial !== old?.soa.serial) this.#notifier.zoneChanged(served)
     return served
+  }
+
+  // content changed, its serial is not newer
+  #bump(zone: Zone, last: number): Zone {
+    if (this.#settings.bumpSerials ?? true) return zone.withSerial(nextSerial(last, this.#now()))
+    const fields = { zone: formatName(zone.origin), serial: zone.soa.serial, last }
+    this.#log.warn(fields, 'zone changed without a newer serial: secondaries will not transfer it')
+    return zone
   }
 
   removeZone(origin: Name): void {
