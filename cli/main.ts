@@ -1,4 +1,5 @@
 /** The command `ipref`: one subcommand each; those that run a program are started here and nowhere else. */
+import { main as resolver } from '../gateway/dns/resolverMain.ts'
 import { main as gateway } from '../gateway/main.ts'
 import { runRef } from './ref.ts'
 import { runStatus } from './status.ts'
@@ -7,8 +8,11 @@ import { runTrace } from './trace.ts'
 const USAGE = `usage: ipref COMMAND [OPTIONS]
 
   gateway    connect this network with other IPREF networks
+  resolver   answer DNS questions for names with AA records, with the mapper of any gateway
+  dns-agent  publish the hosts of zones, to the mapper of any gateway
   status     what a running gateway maps, whom it talks to, what it refused   (--json, --watch)
-  trace      what becomes of a packet to an ADDRESS, step by step
+  trace      what becomes of a question for a NAME or a packet to an ADDRESS, step by step
+  aa         check the AA records of a zone: ipref aa lint ZONE-OR-FILE
   ref        references: what a text means, and how a value is written
   help       this; ipref gateway -help lists the options of the gateway
 
@@ -17,6 +21,7 @@ Everything but \`ref\` talks to the gateway of this host over its control socket
 
 const commands: Readonly<Record<string, (argv: readonly string[]) => Promise<number> | number>> = {
   gateway,
+  resolver,
   status: runStatus,
   trace: runTrace,
   ref: runRef,

@@ -1,7 +1,7 @@
 /**
  * The gateway: puts the parts together, starts them in order, and ends them in reverse.
  *
- *   lock ─ tables ─ store ─ mapper ─ peers ─ TUN and sockets ─ host filter ─ plane ─ hosts file ─ mapper socket ─ control socket ─ metrics, health
+ *   lock ─ tables ─ store ─ mapper ─ peers ─ TUN and sockets ─ host filter ─ plane ─ hosts file ─ mapper socket ─ resolver, zones ─ control socket ─ metrics, health
  *
  * Knows every concrete class, and decides nothing about packets. Everything here runs on the main thread.
  */
@@ -38,6 +38,9 @@ import {
   overlapWithHost,
   wireMtuTo,
 } from './device.ts'
+import { ResolverHost } from './dns/resolverHost.ts'
+import { logResolverEvent, renderResolverMetrics } from './dns/resolverReports.ts'
+import { Zones } from './dns/zones.ts'
 import type { ForwardSettings } from './forward/environment.ts'
 import { tunMtuOf } from './forward/mtu.ts'
 import { HostFilter } from './hostFilter.ts'
@@ -100,6 +103,8 @@ export class Gateway {
   #messages!: MapperMessages
   #filter: HostFilter | undefined
   #hosts: HostsSource | undefined
+  #resolver: ResolverHost | undefined
+  #zones: Zones | undefined
   #sockets: TunnelSocket[] = []
   #deviceTrouble: string | undefined
   #fileProblems: readonly string[] = []
@@ -137,6 +142,7 @@ export class Gateway {
     this.#startTicks()
     this.#startHosts()
     await this.#startMapperSocket()
+    await this.#startDns()
     const control = await serveControl(config.controlSocket, this.#control)
     this.#ends.push(() => control.close())
     await this.#startPages()
@@ -517,6 +523,30 @@ export class Gateway {
     })
   }
 
+  // ---- names
+
+  async #startDns(): Promise<void> {
+    const { resolver, zones, shortcut, contexts, dataFolder } = this.#config
+    if (zones) {
+      const server = new Zones(zones, this.#log, dataFolder)
+      this.#ends.push(() => server.stop())
+      await server.start()
+      this.#zones = server
+    }
+    if (!resolver) return
+    const host = new ResolverHost(
+      resolver,
+      {
+        onEvent: event => logResolverEvent(this.#log, event),
+        ...(shortcut ? { native: wanted => this.#mapper.nativeOf(wanted) } : {}),
+      },
+      contexts,
+    )
+    this.#ends.push(() => host.stop())
+    await host.start()
+    this.#resolver = host
+  }
+
   // ---- what people and machines ask
 
   readonly #control: Handler = request => {
@@ -554,7 +584,7 @@ export class Gateway {
         '/metrics': async () => ({
           status: 200,
           type: 'text/plain; version=0.0.4; charset=utf-8',
-          body: await metrics.render(),
+          body: (await metrics.render()) + this.#resolverMetrics(),
         }),
       })
       this.#ends.push(() => server.close())
@@ -568,6 +598,11 @@ export class Gateway {
     }
   }
 
+  #resolverMetrics(): string {
+    const resolver = this.#resolver
+    return resolver ? renderResolverMetrics(name => resolver.stat(name), resolver.restarts) : ''
+  }
+
   /** Why the gateway does not do its whole work; empty: it does. */
   #unready(): string[] {
     const reasons: string[] = []
@@ -575,6 +610,7 @@ export class Gateway {
     for (const role of this.#workersDown) reasons.push(`the ${role} worker is down`)
     if (this.#deviceTrouble) reasons.push(this.#deviceTrouble)
     if (this.#store.failing) reasons.push('the mapping store cannot be written')
+    if (this.#resolver?.unready) reasons.push(this.#resolver.unready)
     return reasons
   }
 
@@ -614,6 +650,7 @@ export class Gateway {
       problems: [
         ...this.#unready(),
         ...this.#fileProblems,
+        ...(this.#zones?.problems ?? []),
         ...this.#mapper.problems().map(p => (p.assertion.where ? `${p.assertion.where}: ${p.detail}` : p.detail)),
       ],
     }

@@ -273,6 +273,14 @@ export class Mapper {
     return { encoded: bytesFromWords(theirs.encoded(slot)), durable: this.#keepTheirs(slot) }
   }
 
+  /** The host of ours behind a reference, if it has an address of that family. */
+  nativeOf(wanted: { family: 4 | 6; reference: bigint }): Uint8Array | undefined {
+    const { ours } = this.#ports.tables
+    const slot = ours.findReference(wordsFromReference(wanted.reference))
+    const address = slot >= 0 ? bytesFromWords(ours.address(slot)) : undefined
+    return address && familyOf(address) === wanted.family ? address : undefined
+  }
+
   #refuse(refused: string): Encoded {
     this.counts.refused++
     return { refused }

@@ -187,6 +187,19 @@ function isListening(path: string): boolean {
   return listening
 }
 
+/** File descriptor of a connection, non-blocking; throws a SysError (ENOENT, ECONNREFUSED) when there is no server. */
+export function dialSeqpacket(path: string): number {
+  const fd = open()
+  const { address, length } = writeAddress(path)
+  try {
+    check(`connect ${path}`, connectSocket(fd, address, length))
+    return fd
+  } catch (error) {
+    close(fd)
+    throw error
+  }
+}
+
 /** Connects to a server; throws a SysError (ENOENT, ECONNREFUSED) when there is none. */
 export function connectSeqpacket(parts: {
   path: string
@@ -195,13 +208,6 @@ export function connectSeqpacket(parts: {
   onMessage(message: Uint8Array): void
   onClosed?(): void
 }): SeqpacketConnection {
-  const fd = open()
-  const { address, length } = writeAddress(parts.path)
-  try {
-    check(`connect ${parts.path}`, connectSocket(fd, address, length))
-  } catch (error) {
-    close(fd)
-    throw error
-  }
+  const fd = dialSeqpacket(parts.path)
   return new SeqpacketConnection({ ...parts, id: 0, fd, onClosed: () => parts.onClosed?.() })
 }

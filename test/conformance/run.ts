@@ -6,6 +6,7 @@
  */
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { basename, join } from 'node:path'
+import { runDnsVectors } from './dns.ts'
 import { runMapperVectors } from './mapper.ts'
 import { runPacketVector } from './packets.ts'
 import { runRefsVector } from './refs.ts'
@@ -23,9 +24,7 @@ async function runFile(file: string): Promise<Outcome[]> {
   if ('packets' in first) return vectors.map(vector => guarded(vector, () => runPacketVector(vector, 'encap')))
   if ('datagrams' in first) return vectors.map(vector => guarded(vector, () => runPacketVector(vector, 'decap')))
   if (basename(file).startsWith('mapper')) return runMapperVectors(vectors)
-  if (basename(file).startsWith('dns')) {
-    return vectors.map(vector => ({ vector, kind: 'skipped', why: 'the resolver is not part of this build yet' }))
-  }
+  if (basename(file).startsWith('dns')) return runDnsVectors(file, vectors)
   return vectors.map(vector => guarded(vector, () => runRefsVector(vector)))
 }
 

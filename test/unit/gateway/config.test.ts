@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { type GatewayConfig, parseGatewayConfig } from '../../../gateway/config.ts'
-import { helpText, options } from '../../../gateway/options.ts'
+import { gatewayIntro, gatewayProgram, options } from '../../../gateway/options.ts'
+import { helpText } from '../../../runtime/settings.ts'
 import { formatAddress, formatPrefix } from '../../../ipref/address.ts'
 
 const files: Record<string, string> = {}
@@ -106,7 +107,7 @@ describe('the configuration file', () => {
 })
 
 it('the help names every option, in lines that fit a terminal', () => {
-  const help = helpText()
+  const help = helpText(gatewayProgram, gatewayIntro)
   for (const name of options.keys()) expect(help).toContain(`-${name}`)
   expect(Math.max(...help.split('\n').map(line => line.length))).toBeLessThanOrEqual(100)
 })

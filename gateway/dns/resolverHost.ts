@@ -1,0 +1,301 @@
+/**
+ * The main thread's end of the resolver: opens its sockets, starts its worker and keeps it alive, and does for it what is rare: TCP to and from it, and
+ * the native addresses of our own network.
+ */
+import { connect, createServer, type Server, type Socket } from 'node:net'
+import { Worker } from 'node:worker_threads'
+import { formatAddress, parseAddress } from '../../ipref/address.ts'
+import { openDatagramSocket, portOf } from '../sys/datagrams.ts'
+import { makeEventFd, signalEventFd } from '../sys/eventfd.ts'
+import { close } from '../sys/libc.ts'
+import type { ResolverConfig } from './resolverConfig.ts'
+import {
+  type FromWorker,
+  type ResolverSetup,
+  type ResolverStat,
+  resolverStats,
+  type ToWorker,
+} from './resolverProtocol.ts'
+import type { UpstreamServer } from './upstreams.ts'
+
+const QUEUE_BYTES = 8 << 20
+const RESTART_MS = 50
+const STOP_MS = 3000
+const TCP_MOST = 256
+const TCP_MOST_OPEN = 64
+const TCP_IDLE_MS = 10_000
+const TCP_UPSTREAM_MS = 3000
+const MOST_UPSTREAM_TCP = 256
+
+export interface ResolverHostPorts {
+  /** undefined: nothing of our own network is short-cut */
+  native?(wanted: { family: 4 | 6; reference: bigint }): Uint8Array | undefined
+  onEvent(event: ResolverEvent): void
+}
+
+export type ResolverEvent =
+  | { what: 'died'; error: unknown }
+  | { what: 'restarted' }
+  | { what: 'mapper-up' }
+  | { what: 'mapper-down'; why: string }
+
+export class ResolverHost {
+  readonly #config: ResolverConfig
+  readonly #ports: ResolverHostPorts
+  readonly #ownContexts: readonly Uint8Array[]
+  readonly #sockets: { family: 4 | 6; fd: number }[] = []
+  readonly #servers: Server[] = []
+  readonly #wakeFd = makeEventFd()
+  readonly #stats = new SharedArrayBuffer(resolverStats.length * 8)
+  readonly #clients = new Map<number, { socket: Socket; open: number }>()
+  readonly #queries = new Map<number, number>()
+  #connections = new Set<Socket>()
+  #worker: Worker | undefined
+  #nextClient = 0
+  #nextQuery = 0
+  #upstreamTcp = 0
+  #stopping = false
+  #mapperTrouble: string | undefined
+  restarts = 0
+  /** ADDRESS:PORT, as they were bound */
+  readonly listening: { address: Uint8Array; port: number }[] = []
+
+  constructor(config: ResolverConfig, ports: ResolverHostPorts, ownContexts: readonly Uint8Array[] = []) {
+    this.#config = config
+    this.#ports = ports
+    this.#ownContexts = ownContexts
+  }
+
+  /** Resolves when the worker answers. Rejects with the address that could not be bound. */
+  async start(): Promise<void> {
+    for (const { address, port } of this.#config.listen) {
+      const shown = `${formatAddress(address)} port ${port}`
+      let fd: number
+      try {
+        fd = openDatagramSocket(address, port, QUEUE_BYTES)
+      } catch (error) {
+        throw new Error(`the resolver cannot listen on ${shown}: ${(error as Error).message}`)
+      }
+      this.#sockets.push({ family: address.length === 4 ? 4 : 6, fd })
+      const bound = portOf(fd)
+      this.listening.push({ address, port: bound })
+      await this.#listenTcp(formatAddress(address), bound)
+    }
+    await this.#spawn()
+  }
+
+  get unready(): string | undefined {
+    if (!this.#worker) return 'the resolver is down'
+    return this.#mapperTrouble && `the resolver has no mapper: ${this.#mapperTrouble}`
+  }
+
+  stat(name: ResolverStat): number {
+    return new Float64Array(this.#stats)[resolverStats.indexOf(name)]!
+  }
+
+  /** Ends the worker as an exception would: for tests of the restart. */
+  crash(): void {
+    void this.#worker?.terminate()
+  }
+
+  forgetMappings(): void {
+    this.#tell({ what: 'forget' })
+  }
+
+  #setup(): ResolverSetup {
+    const c = this.#config
+    return {
+      sockets: this.#sockets,
+      wakeFd: this.#wakeFd,
+      upstreams: [...c.upstreams],
+      forwarders: [...c.forwarders],
+      domains: [...c.domains],
+      excluded: [...c.excluded],
+      encodedFamilies: [...c.encodedFamilies],
+      contextFamilies: [...c.contextFamilies],
+      cacheSize: c.cacheSize,
+      serveStale: c.serveStale,
+      denyAnswers: [...c.denyAnswers],
+      allow: [...c.allow],
+      rateLimit: c.rateLimit,
+      mapperSocket: c.mapperSocket,
+      ownContexts: this.#ports.native ? [...this.#ownContexts] : [],
+      stats: this.#stats,
+    }
+  }
+
+  #spawn(): Promise<void> {
+    const worker = new Worker(new URL('./resolverWorker.ts', import.meta.url), {
+      name: 'ipref-resolver',
+      workerData: this.#setup(),
+    })
+    this.#worker = worker
+    let death: unknown = new Error('ended without an error')
+    worker.on('error', error => {
+      death = error
+    })
+    worker.on('exit', () => this.#exited(worker, death))
+    return new Promise((resolve, reject) => {
+      worker.on('message', (message: FromWorker) => {
+        if (message.what === 'ready') resolve()
+        else this.#hear(message)
+      })
+      worker.once('error', reject)
+    })
+  }
+
+  #exited(worker: Worker, error: unknown): void {
+    if (this.#worker !== worker) return
+    this.#worker = undefined
+    if (this.#stopping) return
+    this.restarts++
+    this.#ports.onEvent({ what: 'died', error })
+    for (const socket of this.#connections) socket.destroy()
+    setTimeout(
+      () => {
+        if (this.#stopping) return
+        this.#spawn()
+          .then(() => this.#ports.onEvent({ what: 'restarted' }))
+          .catch(() => {})
+      },
+      Math.min(1000, RESTART_MS * this.restarts),
+    )
+  }
+
+  #tell(message: ToWorker): void {
+    this.#worker?.postMessage(message)
+    signalEventFd(this.#wakeFd)
+  }
+
+  #hear(message: FromWorker): void {
+    if (message.what === 'tcp-reply') this.#replyTcp(message.id, message.bytes)
+    else if (message.what === 'ask-tcp')
+      this.#askTcp(message.server, message.bytes, bytes => this.#tell({ what: 'tcp-answer', id: message.id, bytes }))
+    else if (message.what === 'ask-native') {
+      const address = this.#ports.native?.({ family: message.family, reference: message.reference })
+      this.#tell({ what: 'native', id: message.id, address })
+    } else if (message.what === 'mapper') {
+      this.#mapperTrouble = message.up ? undefined : message.why
+      this.#ports.onEvent(message.up ? { what: 'mapper-up' } : { what: 'mapper-down', why: message.why })
+    }
+  }
+
+  // ---- TCP from clients
+
+  async #listenTcp(host: string, port: number): Promise<void> {
+    const server = createServer(socket => this.#accept(socket))
+    server.maxConnections = TCP_MOST
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', error =>
+        reject(new Error(`the resolver cannot listen on ${host} TCP port ${port}: ${error.message}`)),
+      )
+      server.listen({ host, port, ipv6Only: true }, resolve)
+    })
+    this.#servers.push(server)
+  }
+
+  #accept(socket: Socket): void {
+    const client = ++this.#nextClient
+    const state = { socket, open: 0 }
+    this.#clients.set(client, state)
+    this.#connections.add(socket)
+    const from = (socket.remoteAddress ?? '').replace(/%.*$/, '')
+    const address = parseAddress(from) ?? new Uint8Array(4)
+    let pending: Buffer = Buffer.alloc(0)
+    socket.setTimeout(TCP_IDLE_MS, () => socket.destroy())
+    // a query that comes byte by byte does not keep the connection for ever
+    let begun: NodeJS.Timeout | undefined
+    socket.on('error', () => socket.destroy())
+    socket.on('close', () => {
+      clearTimeout(begun)
+      this.#clients.delete(client)
+      this.#connections.delete(socket)
+    })
+    const read = () => {
+      while (pending.length >= 2 && state.open < TCP_MOST_OPEN) {
+        const length = pending.readUInt16BE()
+        if (pending.length < 2 + length) break
+        const bytes = Uint8Array.from(pending.subarray(2, 2 + length))
+        pending = pending.subarray(2 + length)
+        const id = ++this.#nextQuery
+        this.#queries.set(id, client)
+        state.open++
+        this.#tell({ what: 'tcp-query', id, from, address, bytes })
+      }
+      clearTimeout(begun)
+      if (pending.length > 0) begun = setTimeout(() => socket.destroy(), TCP_IDLE_MS)
+      if (state.open >= TCP_MOST_OPEN) socket.pause()
+    }
+    socket.on('data', (data: Buffer) => {
+      pending = pending.length === 0 ? data : Buffer.concat([pending, data])
+      read()
+    })
+    socket.on('drained-queries', () => {
+      socket.resume()
+      read()
+    })
+  }
+
+  #replyTcp(id: number, bytes: Uint8Array | undefined): void {
+    const client = this.#clients.get(this.#queries.get(id) ?? -1)
+    this.#queries.delete(id)
+    if (!client) return
+    client.open--
+    if (!bytes) return void client.socket.destroy()
+    const framed = Buffer.alloc(2 + bytes.length)
+    framed.writeUInt16BE(bytes.length)
+    framed.set(bytes, 2)
+    client.socket.write(framed)
+    if (client.open === TCP_MOST_OPEN - 1) client.socket.emit('drained-queries')
+  }
+
+  // ---- TCP to upstreams
+
+  #askTcp(server: UpstreamServer, bytes: Uint8Array, done: (answer: Uint8Array | undefined) => void): void {
+    if (this.#upstreamTcp >= MOST_UPSTREAM_TCP) return done(undefined)
+    this.#upstreamTcp++
+    const socket = connect({ host: formatAddress(server.address), port: server.port })
+    let pending: Buffer = Buffer.alloc(0)
+    let isDone = false
+    const end = (answer: Uint8Array | undefined) => {
+      if (isDone) return
+      isDone = true
+      clearTimeout(timer)
+      this.#upstreamTcp--
+      socket.destroy()
+      done(answer)
+    }
+    const timer = setTimeout(() => end(undefined), TCP_UPSTREAM_MS)
+    socket.on('error', () => end(undefined))
+    socket.on('close', () => end(undefined))
+    socket.on('connect', () => {
+      const framed = Buffer.alloc(2 + bytes.length)
+      framed.writeUInt16BE(bytes.length)
+      framed.set(bytes, 2)
+      socket.write(framed)
+    })
+    socket.on('data', (data: Buffer) => {
+      pending = Buffer.concat([pending, data])
+      if (pending.length >= 2 && pending.length >= 2 + pending.readUInt16BE())
+        end(Uint8Array.from(pending.subarray(2, 2 + pending.readUInt16BE())))
+    })
+  }
+
+  // ---- end
+
+  async stop(): Promise<void> {
+    this.#stopping = true
+    for (const server of this.#servers) server.close()
+    for (const socket of this.#connections) socket.destroy()
+    const worker = this.#worker
+    if (worker) {
+      const ended = new Promise<void>(resolve => worker.once('exit', () => resolve()))
+      this.#tell({ what: 'stop' })
+      const timer = setTimeout(() => void worker.terminate(), STOP_MS)
+      await ended
+      clearTimeout(timer)
+    }
+    for (const { fd } of this.#sockets.splice(0)) close(fd)
+    close(this.#wakeFd)
+  }
+}

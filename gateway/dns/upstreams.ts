@@ -1,0 +1,415 @@
+/**
+ * Questions to other servers: over UDP with a port, an id, letter case and a cookie that nobody outside can know (RFC 5452, RFC 7873, the 0x20 rule);
+ * over TCP where an answer was cut. Nothing here waits: an answer, or the end of patience, calls back.
+ *
+ * An answer counts only when it comes from the server asked, to the port used, with the id and the question, letter for letter; everything
+ * else is counted and ignored, and the wait goes on: a forged answer must not even make the question fail. Servers are asked in the order given;
+ * one that keeps silent is passed over for a while, and a later answer of an earlier server is still taken.
+ */
+import { EdnsOption, Rcode } from '../../dns/constants.ts'
+import { HEADER } from '../../dns/message.ts'
+import { skipName, walkRecords } from '../../dns/packet.ts'
+
+export interface UpstreamServer {
+  readonly text: string
+  readonly address: Uint8Array
+  readonly port: number
+}
+
+export interface UpstreamPorts {
+  /** Sends from one of the sockets of that family; the number of the socket, for `onDatagram`; −1: not sent. */
+  send(server: UpstreamServer, message: Uint8Array): number
+  /** Asks over TCP; `done` is called once, with undefined when that failed. */
+  askTcp(server: UpstreamServer, message: Uint8Array, done: (answer: Uint8Array | undefined) => void): void
+  /** milliseconds, monotonic */
+  now(): number
+  random32(): number
+}
+
+/** The last answer that came, or undefined: no server gave one. */
+export type ExchangeDone = (answer: Uint8Array | undefined) => void
+
+export interface ExchangeWanted {
+  servers: readonly ServerState[]
+  /** id 0, the question first and only, at most one OPT record, at its end */
+  message: Uint8Array
+  /** where an OPT record begins, to which a cookie is added; 0: there is none */
+  optAt: number
+  /** over TCP only (asked over TCP), or over UDP and again over TCP when cut, or over UDP alone */
+  transport: 'tcp' | 'udp-then-tcp' | 'udp'
+  done: ExchangeDone
+}
+
+const COOKIE_CLIENT = 8
+/** From the first attempt: when the next server is asked, and when patience ends. */
+const ATTEMPT_MS = [500, 700, 1000, 1200] as const
+const QUEUES = ATTEMPT_MS.length
+const DOWN_AFTER = 3
+const DOWN_MS = 2000
+const MOST_DOWN_MS = 30_000
+const CASE_MISSES = 3
+const MOST_OPEN = 40_000
+
+export class ServerState {
+  readonly server: UpstreamServer
+  readonly clientCookie: Uint8Array
+  serverCookie: Uint8Array | undefined
+  silences = 0
+  downUntil = 0
+  keepsCase = true
+  caseMisses = 0
+  readonly counts = { asked: 0, answered: 0, silent: 0 }
+
+  constructor(server: UpstreamServer, clientCookie: Uint8Array) {
+    this.server = server
+    this.clientCookie = clientCookie
+  }
+}
+
+interface Exchange {
+  readonly wanted: ExchangeWanted
+  readonly nameEnd: number
+  attempts: number
+  tried: Set<ServerState>
+  open: Attempt[]
+  /** an answer that is good only if no better one comes (SERVFAIL) */
+  fallback: Uint8Array | undefined
+  tcpOpen: number
+  isDone: boolean
+}
+
+interface Attempt {
+  readonly exchange: Exchange
+  readonly state: ServerState
+  readonly key: number
+  readonly sent: Uint8Array
+  readonly deadline: number
+  isLast: boolean
+}
+
+export class Upstreams {
+  readonly #ports: UpstreamPorts
+  readonly #open = new Map<number, Attempt>()
+  /** attempts by how long they are waited for; each list is in the order of deadlines */
+  readonly #waiting: Attempt[][] = Array.from({ length: QUEUES }, () => [])
+  readonly #heads = new Array<number>(QUEUES).fill(0)
+  readonly counts = { asked: 0, answered: 0, ignored: 0, timeouts: 0, tcp: 0, failed: 0 }
+
+  constructor(ports: UpstreamPorts) {
+    this.#ports = ports
+  }
+
+  get outstanding(): number {
+    return this.#open.size
+  }
+
+  makeState(server: UpstreamServer): ServerState {
+    const cookie = new Uint8Array(COOKIE_CLIENT)
+    for (let i = 0; i < COOKIE_CLIENT; i++) cookie[i] = this.#ports.random32() & 255
+    return new ServerState(server, cookie)
+  }
+
+  ask(wanted: ExchangeWanted): void {
+    const exchange: Exchange = {
+      wanted,
+      nameEnd: skipName(wanted.message, HEADER),
+      attempts: 0,
+      tried: new Set(),
+      open: [],
+      fallback: undefined,
+      tcpOpen: 0,
+      isDone: false,
+    }
+    if (wanted.servers.length === 0 || this.#open.size >= MOST_OPEN) return wanted.done(undefined)
+    this.#next(exchange)
+  }
+
+  // the first server in order that is up and was not tried; when all were, again from the first
+  #choose(exchange: Exchange): ServerState {
+    const { servers } = exchange.wanted
+    const now = this.#ports.now()
+    const fresh = servers.filter(state => !exchange.tried.has(state))
+    const list = fresh.length > 0 ? fresh : servers
+    return list.find(state => state.downUntil <= now) ?? list[0]!
+  }
+
+  #next(exchange: Exchange): void {
+    const state = this.#choose(exchange)
+    exchange.tried.add(state)
+    if (exchange.wanted.transport === 'tcp') return this.#askTcp(exchange, state)
+    const wait = ATTEMPT_MS[Math.min(exchange.attempts, QUEUES - 1)]!
+    const isLast = exchange.attempts === Math.max(1, Math.min(QUEUES - 1, exchange.wanted.servers.length))
+    const message = this.#dress(exchange, state)
+    const id = this.#ports.random32() & 0xffff
+    message[0] = id >>> 8
+    message[1] = id
+    this.counts.asked++
+    state.counts.asked++
+    const socket = this.#ports.send(state.server, message)
+    const key = socket * 65536 + id
+    const attempt: Attempt = {
+      exchange,
+      state,
+      key,
+      sent: message,
+      deadline: this.#ports.now() + (socket < 0 ? 0 : wait),
+      isLast,
+    }
+    exchange.open.push(attempt)
+    // an id that is in use on that socket is as good as not sent: it is asked again after its time
+    if (socket >= 0 && !this.#open.has(key)) this.#open.set(key, attempt)
+    this.#waiting[Math.min(exchange.attempts, QUEUES - 1)]!.push(attempt)
+    exchange.attempts++
+  }
+
+  // letters in random case, and our cookie
+  #dress(exchange: Exchange, state: ServerState): Uint8Array {
+    const { message, optAt } = exchange.wanted
+    const dressed = optAt > 0 ? withCookie(message, optAt, state) : message.slice()
+    if (!state.keepsCase) return dressed
+    let bits = 0
+    let left = 0
+    for (let i = HEADER; i < exchange.nameEnd; i++) {
+      const c = dressed[i]!
+      if ((c | 32) < 97 || (c | 32) > 122) continue
+      if (left === 0) {
+        bits = this.#ports.random32()
+        left = 32
+      }
+      if ((bits & 1) === 1) dressed[i] = c ^ 32
+      bits >>>= 1
+      left--
+    }
+    return dressed
+  }
+
+  #askTcp(exchange: Exchange, state: ServerState): void {
+    const message = this.#dress(exchange, state)
+    const id = this.#ports.random32() & 0xffff
+    message[0] = id >>> 8
+    message[1] = id
+    this.counts.tcp++
+    exchange.attempts++
+    exchange.tcpOpen++
+    state.counts.asked++
+    this.#ports.askTcp(state.server, message, answer => {
+      exchange.tcpOpen--
+      if (exchange.isDone) return
+      const isGood =
+        answer !== undefined &&
+        answer.length > HEADER &&
+        answer[0] === message[0] &&
+        answer[1] === message[1] &&
+        (answer[2]! & 0xf8) === 0x80 &&
+        this.#isQuestion(answer, message, exchange.nameEnd, false)
+      if (isGood) {
+        if (state.caseMisses > 0 && !this.#isQuestion(answer, message, exchange.nameEnd, true)) state.caseMisses++
+        if (state.caseMisses >= CASE_MISSES) state.keepsCase = false
+        return this.#judge(exchange, state, answer)
+      }
+      this.#silent(state)
+      if (exchange.tried.size < exchange.wanted.servers.length) this.#next(exchange)
+      else if (exchange.open.length === 0) this.#finish(exchange, exchange.fallback)
+    })
+  }
+
+  /** A datagram that came to a socket of ours. `sender`: address and port. */
+  onDatagram(socket: number, bytes: Uint8Array, sender: { address: Uint8Array; port: number }): void {
+    if (bytes.length < HEADER || (bytes[2]! & 0xf8) !== 0x80) return this.#ignore()
+    const attempt = this.#open.get(socket * 65536 + ((bytes[0]! << 8) | bytes[1]!))
+    if (!attempt) return this.#ignore()
+    const { exchange, state, sent } = attempt
+    const { server } = state
+    if (sender.port !== server.port || !equalBytes(sender.address, server.address)) return this.#ignore()
+    const isSame = this.#isQuestion(bytes, sent, exchange.nameEnd, state.keepsCase)
+    if (!isSame) {
+      const onlyCase = state.keepsCase && this.#isQuestion(bytes, sent, exchange.nameEnd, false)
+      // FORMERR may come without the question (a server that does not know EDNS)
+      if (!onlyCase) return this.#isBareError(bytes) ? this.#judge(exchange, state, bytes) : this.#ignore()
+      this.#ignore()
+      // either forged, or a server that does not keep the case: TCP tells
+      if (state.caseMisses === 0) state.caseMisses = 1
+      if (exchange.tcpOpen === 0) this.#askTcp(exchange, state)
+      return
+    }
+    if (hasWrongCookie(bytes, state)) return this.#ignore()
+    this.counts.answered++
+    state.counts.answered++
+    state.silences = 0
+    state.downUntil = 0
+    const isCut = (bytes[2]! & 2) !== 0
+    if (isCut && exchange.wanted.transport === 'udp-then-tcp') {
+      this.#close(attempt)
+      if (exchange.tcpOpen === 0) this.#askTcp(exchange, state)
+      return
+    }
+    this.#judge(exchange, state, bytes)
+  }
+
+  #isBareError(bytes: Uint8Array): boolean {
+    return bytes.length === HEADER && (bytes[3]! & 15) === Rcode.FORMERR
+  }
+
+  #ignore(): void {
+    this.counts.ignored++
+  }
+
+  #isQuestion(answer: Uint8Array, sent: Uint8Array, nameEnd: number, exact: boolean): boolean {
+    if (answer.length < nameEnd + 4 || answer[4] !== 0 || answer[5] !== 1) return false
+    for (let i = HEADER; i < nameEnd + 4; i++) {
+      const [a, b] = [answer[i]!, sent[i]!]
+      if (a === b) continue
+      const letter = a | 32
+      if (exact || i >= nameEnd || letter !== (b | 32) || letter < 97 || letter > 122) return false
+    }
+    return true
+  }
+
+  // SERVFAIL and REFUSED of one server: another may know better
+  #judge(exchange: Exchange, state: ServerState, answer: Uint8Array): void {
+    const rcode = answer[3]! & 15
+    if (rcode === Rcode.SERVFAIL || rcode === Rcode.REFUSED) {
+      exchange.fallback ??= answer
+      this.#closeAllOf(exchange, state)
+      if (exchange.tried.size < exchange.wanted.servers.length) return this.#next(exchange)
+      if (exchange.open.length > 0 || exchange.tcpOpen > 0) return
+      return this.#finish(exchange, exchange.fallback)
+    }
+    this.#finish(exchange, answer)
+  }
+
+  #finish(exchange: Exchange, answer: Uint8Array | undefined): void {
+    if (exchange.isDone) return
+    exchange.isDone = true
+    for (const attempt of exchange.open) if (this.#open.get(attempt.key) === attempt) this.#open.delete(attempt.key)
+    exchange.open = []
+    if (!answer) this.counts.failed++
+    exchange.wanted.done(answer)
+  }
+
+  #close(attempt: Attempt): void {
+    if (this.#open.get(attempt.key) === attempt) this.#open.delete(attempt.key)
+    const { exchange } = attempt
+    exchange.open = exchange.open.filter(other => other !== attempt)
+  }
+
+  #closeAllOf(exchange: Exchange, state: ServerState): void {
+    for (const attempt of exchange.open.filter(a => a.state === state)) this.#close(attempt)
+  }
+
+  #silent(state: ServerState): void {
+    state.counts.silent++
+    state.silences++
+    if (state.silences < DOWN_AFTER) return
+    const longer = 2 ** Math.min(10, state.silences - DOWN_AFTER)
+    state.downUntil = this.#ports.now() + Math.min(MOST_DOWN_MS, DOWN_MS * longer)
+  }
+
+  /** Call now and then: looks after those that are overdue. Milliseconds until the next is. */
+  tick(): number {
+    const now = this.#ports.now()
+    let next = Number.POSITIVE_INFINITY
+    for (let queue = 0; queue < QUEUES; queue++) {
+      const list = this.#waiting[queue]!
+      let head = this.#heads[queue]!
+      while (head < list.length && (list[head]!.deadline <= now || list[head]!.exchange.isDone)) {
+        const attempt = list[head++]!
+        if (!attempt.exchange.isDone) this.#overdue(attempt)
+      }
+      if (head > 1024 && head * 2 > list.length) {
+        list.splice(0, head)
+        head = 0
+      }
+      this.#heads[queue] = head
+      if (head < list.length) next = Math.min(next, list[head]!.deadline - now)
+    }
+    return Math.max(0, next)
+  }
+
+  #overdue(attempt: Attempt): void {
+    const { exchange, state } = attempt
+    if (!exchange.open.includes(attempt)) return
+    this.counts.timeouts++
+    this.#silent(state)
+    if (!attempt.isLast) {
+      // its answer is still welcome
+      this.#next(exchange)
+      return
+    }
+    if (exchange.tcpOpen > 0) return this.#close(attempt)
+    this.#finish(exchange, exchange.fallback)
+  }
+}
+
+function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
+  if (a.length !== b.length) return false
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false
+  return true
+}
+
+/** The message with a COOKIE option at the end of its OPT record, which is its last. */
+function withCookie(message: Uint8Array, optAt: number, state: ServerState): Uint8Array {
+  const { clientCookie, serverCookie } = state
+  const length = clientCookie.length + (serverCookie?.length ?? 0)
+  const out = new Uint8Array(message.length + 4 + length)
+  out.set(message)
+  let at = message.length
+  out[at + 1] = EdnsOption.COOKIE
+  out[at + 3] = length
+  at += 4
+  out.set(clientCookie, at)
+  if (serverCookie) out.set(serverCookie, at + clientCookie.length)
+  const rdLength = ((out[optAt + 9]! << 8) | out[optAt + 10]!) + 4 + length
+  out[optAt + 9] = rdLength >>> 8
+  out[optAt + 10] = rdLength
+  return out
+}
+
+export interface FoundOpt {
+  /** start of the record (its root name) */
+  at: number
+  dataAt: number
+  end: number
+  cookie: { at: number; data: Uint8Array } | undefined
+}
+
+/** The OPT record of a message with its COOKIE option. */
+export function findOpt(bytes: Uint8Array): FoundOpt | undefined {
+  const record = walkRecords(bytes)?.records.find(r => r.section === 'additional' && r.type === 41)
+  if (!record) return undefined
+  const found: FoundOpt = { at: record.start, dataAt: record.dataAt, end: record.end, cookie: undefined }
+  for (let at = record.dataAt; at + 4 <= record.end; ) {
+    const code = (bytes[at]! << 8) | bytes[at + 1]!
+    const length = (bytes[at + 2]! << 8) | bytes[at + 3]!
+    if (at + 4 + length > record.end) return undefined
+    if (code === EdnsOption.COOKIE) found.cookie ??= { at, data: bytes.subarray(at + 4, at + 4 + length) }
+    at += 4 + length
+  }
+  return found
+}
+
+// a server that gave us cookies before gives the right one back; what comes without one is taken only from servers that never did
+function hasWrongCookie(bytes: Uint8Array, state: ServerState): boolean {
+  // no additional records: no cookie
+  const cookie = bytes[11] === 0 && bytes[10] === 0 ? undefined : findOpt(bytes)?.cookie
+  if (!cookie) return false
+  const { data } = cookie
+  if (data.length < COOKIE_CLIENT || !equalBytes(data.subarray(0, COOKIE_CLIENT), state.clientCookie)) return true
+  if (data.length >= 16 && data.length <= 40) state.serverCookie = data.slice(COOKIE_CLIENT)
+  return false
+}
+
+/** An answer without the COOKIE option that was put into the question: as if it had not been. */
+export function withoutCookie(bytes: Uint8Array): Uint8Array {
+  const opt = findOpt(bytes)
+  if (!opt?.cookie) return bytes
+  const { at, data } = opt.cookie
+  const removed = 4 + data.length
+  const out = new Uint8Array(bytes.length - removed)
+  out.set(bytes.subarray(0, at))
+  out.set(bytes.subarray(at + removed), at)
+  const rdLength = opt.end - opt.dataAt - removed
+  out[opt.dataAt - 2] = rdLength >>> 8
+  out[opt.dataAt - 1] = rdLength
+  return out
+}
