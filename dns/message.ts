@@ -215,7 +215,7 @@ function readRecord(reader: Reader): ResourceRecord {
   const type = reader.u16()
   const recordClass = reader.u16()
   const raw = reader.u32()
-  const ttl = type === Type.OPT ? raw : raw > 0x7fffffff ? 0 : raw
+  const ttl = raw > 0x7fffffff && type !== Type.OPT && type !== Type.TSIG ? 0 : raw
   const length = reader.u16()
   const end = reader.at + length
   if (end > reader.bytes.length) throw new Fault('truncated')

@@ -148,7 +148,7 @@ function parseGeneric(type: number, [length, ...rest]: readonly Token[]): Uint8A
   if (typeof data === 'string') return `${data}: ${right}`
   if (data.length !== count) return `${data.length} bytes follow where ${count} were announced: ${right}`
   if (!isData(type, data)) return `these bytes are no data of ${formatType(type)}: write it in its own form`
-  return data
+  return Uint8Array.from(data)
 }
 
 function parseField(field: Field, tokens: readonly Token[], origin: Name): Uint8Array | string {
