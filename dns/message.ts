@@ -284,8 +284,11 @@ function concat(parts: readonly Uint8Array[]): Uint8Array {
 
 // ---- writing
 
+// one message is written at a time: its bytes are copied out when it is whole
+let room = new Uint8Array(4096)
+
 class Writer {
-  bytes = new Uint8Array(1024)
+  bytes = room
   at = 0
   readonly #offsets = new Map<Name, number>()
 
@@ -295,6 +298,7 @@ class Writer {
     const larger = new Uint8Array(Math.max(needed, this.bytes.length * 2))
     larger.set(this.bytes)
     this.bytes = larger
+    room = larger
   }
 
   u16(value: number): void {

@@ -33,7 +33,7 @@ import { type UpstreamServer, Upstreams } from './upstreams.ts'
 const SLOTS = 128
 const QUERY_BYTES = 1024
 const ANSWER_BYTES = 1280
-/** what a listening socket may have waiting before others have their turn */
+/** Receives from an upstream socket before others have their turn; a listening socket has one, so that bursts are passed on in small ones. */
 const TURNS = 4
 const UPSTREAM_SLOTS = 64
 const UPSTREAM_BYTES = 4096
@@ -117,7 +117,8 @@ class ResolverWorker {
 
   constructor() {
     this.upstreams = new Upstreams({
-      send: (server, message) => this.#sendUpstream(server, message),
+      choose: server => this.#chooseUpstream(server),
+      send: (socket, server, message) => this.#sendUpstream(socket, server, message),
       askTcp: (server, bytes, done) => {
         const id = ++this.#nextAsk
         this.#tcpOpen.set(id, done)
@@ -188,14 +189,18 @@ class ResolverWorker {
     return openDatagramSocket(address, 0, QUEUE_BYTES)
   }
 
-  #sendUpstream(server: UpstreamServer, message: Uint8Array): number {
+  #chooseUpstream(server: UpstreamServer): number {
     const pool = this.#pool.get(server.address.length === 4 ? 4 : 6)!
-    const chosen = pool[(this.random32() >>> 0) % pool.length]!
-    if (message.length > UPSTREAM_QUERY_BYTES) return -1
-    if (chosen.sender.isFull) this.#flushUpstream(chosen)
-    this.arena.bytes.set(message, chosen.sender.start())
-    chosen.sender.pushTo(message.length, this.#sockaddrOf(server))
-    return chosen.number
+    return pool[(this.random32() >>> 0) % pool.length]!.number
+  }
+
+  #sendUpstream(number: number, server: UpstreamServer, message: Uint8Array): boolean {
+    const socket = this.#byNumber.get(number)
+    if (!socket || message.length > UPSTREAM_QUERY_BYTES) return false
+    if (socket.sender.isFull) this.#flushUpstream(socket)
+    this.arena.bytes.set(message, socket.sender.start())
+    socket.sender.pushTo(message.length, this.#sockaddrOf(server))
+    return true
   }
 
   #flushUpstream(socket: UpstreamSocket): void {
@@ -328,14 +333,11 @@ class ResolverWorker {
   #receiveQueries(index: number): void {
     const { fd, sender } = this.answers[index]!
     const { receiver } = this
-    for (let turn = 0; turn < TURNS; turn++) {
-      const count = receiver.receive(fd)
-      this.own.receives++
-      for (let i = 0; i < count; i++) {
-        if (sender.isFull) this.#flush(fd, sender)
-        this.#query(receiver.start(i), receiver.length(i), receiver.name(i), index)
-      }
-      if (count < receiver.slots / 2) return
+    const count = receiver.receive(fd)
+    this.own.receives++
+    for (let i = 0; i < count; i++) {
+      if (sender.isFull) this.#flush(fd, sender)
+      this.#query(receiver.start(i), receiver.length(i), receiver.name(i), index)
     }
   }
 

@@ -17,8 +17,10 @@ export interface UpstreamServer {
 }
 
 export interface UpstreamPorts {
-  /** Sends from one of the sockets of that family; the number of the socket, for `onDatagram`; −1: not sent. */
-  send(server: UpstreamServer, message: Uint8Array): number
+  /** One of the sockets of that family: its number, for `send` and `onDatagram`. */
+  choose(server: UpstreamServer): number
+  /** False: not sent. */
+  send(socket: number, server: UpstreamServer, message: Uint8Array): boolean
   /** Asks over TCP; `done` is called once, with undefined when that failed. */
   askTcp(server: UpstreamServer, message: Uint8Array, done: (answer: Uint8Array | undefined) => void): void
   /** milliseconds, monotonic */
@@ -49,12 +51,15 @@ const DOWN_MS = 2000
 const MOST_DOWN_MS = 30_000
 const CASE_MISSES = 3
 const MOST_OPEN = 40_000
+const MOST_DRAWS = 16
 
 export class ServerState {
   readonly server: UpstreamServer
   readonly clientCookie: Uint8Array
   serverCookie: Uint8Array | undefined
   silences = 0
+  /** milliseconds, monotonic */
+  lastAnswerAt = Number.NEGATIVE_INFINITY
   downUntil = 0
   keepsCase = true
   caseMisses = 0
@@ -83,6 +88,7 @@ interface Attempt {
   readonly state: ServerState
   readonly key: number
   readonly sent: Uint8Array
+  readonly sentAt: number
   readonly deadline: number
   isLast: boolean
 }
@@ -138,26 +144,32 @@ export class Upstreams {
     exchange.tried.add(state)
     if (exchange.wanted.transport === 'tcp') return this.#askTcp(exchange, state)
     const wait = ATTEMPT_MS[Math.min(exchange.attempts, QUEUES - 1)]!
-    const isLast = exchange.attempts === Math.max(1, Math.min(QUEUES - 1, exchange.wanted.servers.length))
+    // of servers that are silent anyway, each is asked once
+    const isHopeless = state.downUntil > this.#ports.now() && exchange.attempts >= exchange.wanted.servers.length - 1
+    const isLast = isHopeless || exchange.attempts === QUEUES - 1
     const message = this.#dress(exchange, state)
-    const id = this.#ports.random32() & 0xffff
-    message[0] = id >>> 8
-    message[1] = id
+    const socket = this.#ports.choose(state.server)
+    let key = 0
+    for (let tries = 0; tries < MOST_DRAWS; tries++) {
+      key = socket * 65536 + (this.#ports.random32() & 0xffff)
+      if (!this.#open.has(key)) break
+    }
+    message[0] = (key >>> 8) & 255
+    message[1] = key & 255
     this.counts.asked++
     state.counts.asked++
-    const socket = this.#ports.send(state.server, message)
-    const key = socket * 65536 + id
+    const isSent = !this.#open.has(key) && this.#ports.send(socket, state.server, message)
     const attempt: Attempt = {
       exchange,
       state,
       key,
       sent: message,
-      deadline: this.#ports.now() + (socket < 0 ? 0 : wait),
+      sentAt: this.#ports.now(),
+      deadline: this.#ports.now() + (isSent ? wait : 0),
       isLast,
     }
     exchange.open.push(attempt)
-    // an id that is in use on that socket is as good as not sent: it is asked again after its time
-    if (socket >= 0 && !this.#open.has(key)) this.#open.set(key, attempt)
+    if (isSent) this.#open.set(key, attempt)
     this.#waiting[Math.min(exchange.attempts, QUEUES - 1)]!.push(attempt)
     exchange.attempts++
   }
@@ -237,6 +249,7 @@ export class Upstreams {
     state.counts.answered++
     state.silences = 0
     state.downUntil = 0
+    state.lastAnswerAt = this.#ports.now()
     const isCut = (bytes[2]! & 2) !== 0
     if (isCut && exchange.wanted.transport === 'udp-then-tcp') {
       this.#close(attempt)
@@ -330,7 +343,8 @@ export class Upstreams {
     const { exchange, state } = attempt
     if (!exchange.open.includes(attempt)) return
     this.counts.timeouts++
-    this.#silent(state)
+    // one lost datagram among answers says nothing about the server
+    if (state.lastAnswerAt < attempt.sentAt) this.#silent(state)
     if (!attempt.isLast) {
       // its answer is still welcome
       this.#next(exchange)

@@ -6,6 +6,7 @@
  */
 import { chmodSync, existsSync, mkdirSync, statSync, unlinkSync } from 'node:fs'
 import { dirname } from 'node:path'
+import { setQueues } from './datagrams.ts'
 import {
   AF_UNIX,
   MSG_DONTWAIT,
@@ -23,6 +24,7 @@ import { scratch } from './scratch.ts'
 const ADDRESS_AT = 2048
 const MESSAGE_AT = 1 << 17
 const BACKLOG = 64
+const QUEUE_BYTES = 4 << 20
 /** messages taken from one client before others have their turn */
 const TURN = 256
 
@@ -151,6 +153,8 @@ export class SeqpacketServer {
         onRefused?.()
         continue
       }
+      // thousands of answers may wait for a client that is busy for a moment
+      setQueues(fd, QUEUE_BYTES)
       const connection: SeqpacketConnection = new SeqpacketConnection({
         id: this.#nextId++,
         fd,
