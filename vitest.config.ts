@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
   test: {
-    include: ['test/{unit,property,contract,durability,repo}/**/*.test.ts'],
+    include: ['test/{unit,property,contract,durability,repo,dns}/**/*.test.ts'],
     pool: 'forks',
     maxWorkers: 2,
     testTimeout: 30_000,
