@@ -209,3 +209,58 @@ export function encodeString(text: string): Uint8Array {
 function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
 }
+
+export interface HostBatchRecord {
+  native: Uint8Array
+  context: Uint8Array
+  reference: bigint
+}
+
+/** How many records fit a message of `most` bytes. */
+export function recordsOfBatch(
+  header: Pick<MessageHeader, 'encodedFamily' | 'tunnelFamily'>,
+  names: { local: string; public: string },
+  most: number,
+): number {
+  const head = MESSAGE_HEADER + 12 + encodeString(names.local).length + encodeString(names.public).length
+  return Math.max(1, Math.floor((most - head) / recordLength(header)))
+}
+
+export function encodeHostData(
+  header: Omit<MessageHeader, 'mode' | 'command'>,
+  head: HostDataHead,
+  records: readonly HostBatchRecord[],
+): Uint8Array {
+  const strings = [encodeString(head.local), encodeString(head.public)]
+  const recordsAt = MESSAGE_HEADER + 12 + strings[0]!.length + strings[1]!.length
+  const whole = { ...header, mode: Mode.request, command: Command.hostData }
+  const message = answerHeader(whole, Mode.request, recordsAt + records.length * recordLength(whole))
+  const view = viewOf(message)
+  view.setUint32(8, head.batch)
+  view.setBigUint64(12, head.hash)
+  message.set(strings[0]!, MESSAGE_HEADER + 12)
+  message.set(strings[1]!, MESSAGE_HEADER + 12 + strings[0]!.length)
+  let at = recordsAt
+  for (const { native, context, reference } of records) {
+    message.set(native, at + native.length)
+    message.set(context, at + 2 * native.length)
+    message.set(encodeReference(reference, REFERENCE_LENGTH), at + 2 * native.length + context.length)
+    at += recordLength(whole)
+  }
+  return message
+}
+
+export function encodeHostDataHash(
+  header: Omit<MessageHeader, 'mode' | 'command'>,
+  set: { count: number; hash: bigint; local: string; public: string },
+): Uint8Array {
+  const strings = [encodeString(set.local), encodeString(set.public)]
+  const whole = { ...header, mode: Mode.request, command: Command.hostDataHash }
+  const message = answerHeader(whole, Mode.request, MESSAGE_HEADER + 12 + strings[0]!.length + strings[1]!.length)
+  const view = viewOf(message)
+  view.setUint32(8, set.count)
+  view.setBigUint64(12, set.hash)
+  message.set(strings[0]!, MESSAGE_HEADER + 12)
+  message.set(strings[1]!, MESSAGE_HEADER + 12 + strings[0]!.length)
+  return message
+}
