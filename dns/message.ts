@@ -5,7 +5,7 @@
  * 255 steps (RFC 9267 lists what happens otherwise). Record data is kept as bytes with its names uncompressed (RFC 3597 section 4 says which types
  * have any), and written again with names compressed only where RFC 1035 allows it.
  */
-import { Class, Flag, Type } from './constants.ts'
+import { Class, Flag, Opcode, Type } from './constants.ts'
 import { MAX_NAME, type Name, ROOT } from './name.ts'
 
 export const HEADER = 12
@@ -100,10 +100,12 @@ class Fault extends Error {
 
 class Reader {
   readonly bytes: Uint8Array
+  readonly isUpdate: boolean
   at = HEADER
 
   constructor(bytes: Uint8Array) {
     this.bytes = bytes
+    this.isUpdate = (bytes[2]! & 0x78) >> 3 === Opcode.UPDATE
   }
 
   u8(): number {
@@ -220,8 +222,8 @@ function readRecord(reader: Reader): ResourceRecord {
   const end = reader.at + length
   if (end > reader.bytes.length) throw new Fault('truncated')
   const layout = layouts[type]
-  // no data at all: dynamic updates (RFC 2136 section 2.4)
-  const isEmpty = length === 0 && (recordClass === Class.ANY || recordClass === Class.NONE)
+  // no data at all: in dynamic updates alone (RFC 2136 section 2.4), so that others may trust what they read
+  const isEmpty = reader.isUpdate && length === 0 && (recordClass === Class.ANY || recordClass === Class.NONE)
   const data = layout && !isEmpty ? readFields(reader, layout, end) : reader.take(length)
   if (reader.at !== end) throw new Fault('data')
   if (!isEmpty && !layout && type !== Type.OPT) checkData(type, data)

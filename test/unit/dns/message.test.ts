@@ -69,6 +69,11 @@ describe('golden', () => {
     expect(decoded(bytes).answers[0]!.data).toEqual(nameToBytes(name('example.com.')))
   })
 
+  it('in an update, and only there, records of class ANY and NONE have no data', () => {
+    const bytes = hex('1234 2800 0000 0000 0002 0000 00 0006 00ff 00000000 0000 00 0001 00fe 00000000 0000')
+    expect(decoded(bytes).authority.map(one => one.data.length)).toEqual([0, 0])
+  })
+
   it('an answer that is too long says so, without records', () => {
     const answers = records(Array.from({ length: 50 }, (_, i) => `www 60 A 192.0.2.${i}`).join('\n'))
     const bytes = encodeMessage({ ...decoded(query('www.example.com. A')), flags: Flag.QR, answers, edns: edns() }, 512)
@@ -109,7 +114,9 @@ describe('refused', () => {
     { what: 'an address of 17 bytes', wire: one('00 001c 0001 00000000 0011 00*17'), fault: 'data' },
     { what: 'RDLENGTH shorter than its name', wire: one('00 0005 0001 00000000 0001 0161 00'), fault: 'data' },
     { what: 'RDLENGTH longer than its name', wire: one('00 0005 0001 00000000 0004 016100 00'), fault: 'data' },
-    { what: 'an SOA record without its numbers', wire: one('00 0006 0001 00000000 0002 0000'), fault: 'truncated' },
+    { what: 'a SOA record of class ANY without data', wire: one('00 0006 00ff 00000000 0000'), fault: 'truncated' },
+    { what: 'an address of class NONE without data', wire: one('00 0001 00fe 00000000 0000'), fault: 'data' },
+    { what: 'a SOA record without its numbers', wire: one('00 0006 0001 00000000 0002 0000'), fault: 'truncated' },
     { what: 'a text that is longer than its data', wire: one('00 0010 0001 00000000 0002 0561'), fault: 'data' },
     { what: 'a text without strings', wire: one('00 0010 0001 00000000 0000'), fault: 'data' },
     { what: 'bytes after the last record', wire: `${HEAD} ${QUESTION} 00`, fault: 'trailing' },
