@@ -2,8 +2,9 @@
  * The main thread's end of the resolver: opens its sockets, starts its worker and keeps it alive, and does for it what is rare: TCP to and from it, and
  * the native addresses of our own network.
  */
-import { connect, createServer, type Server, type Socket } from 'node:net'
+import { createServer, type Server, type Socket } from 'node:net'
 import { Worker } from 'node:worker_threads'
+import { framed, queryOverTcp } from '../../dns/tcpQuery.ts'
 import { formatAddress, parseAddress } from '../../ipref/address.ts'
 import { openDatagramSocket, portOf } from '../sys/datagrams.ts'
 import { makeEventFd, signalEventFd } from '../sys/eventfd.ts'
@@ -242,10 +243,7 @@ export class ResolverHost {
     if (!client) return
     client.open--
     if (!bytes) return void client.socket.destroy()
-    const framed = Buffer.alloc(2 + bytes.length)
-    framed.writeUInt16BE(bytes.length)
-    framed.set(bytes, 2)
-    client.socket.write(framed)
+    client.socket.write(framed(bytes))
     if (client.open === TCP_MOST_OPEN - 1) client.socket.emit('drained-queries')
   }
 
@@ -254,31 +252,12 @@ export class ResolverHost {
   #askTcp(server: UpstreamServer, bytes: Uint8Array, done: (answer: Uint8Array | undefined) => void): void {
     if (this.#upstreamTcp >= MOST_UPSTREAM_TCP) return done(undefined)
     this.#upstreamTcp++
-    const socket = connect({ host: formatAddress(server.address), port: server.port })
-    let pending: Buffer = Buffer.alloc(0)
-    let isDone = false
-    const end = (answer: Uint8Array | undefined) => {
-      if (isDone) return
-      isDone = true
-      clearTimeout(timer)
-      this.#upstreamTcp--
-      socket.destroy()
-      done(answer)
-    }
-    const timer = setTimeout(() => end(undefined), TCP_UPSTREAM_MS)
-    socket.on('error', () => end(undefined))
-    socket.on('close', () => end(undefined))
-    socket.on('connect', () => {
-      const framed = Buffer.alloc(2 + bytes.length)
-      framed.writeUInt16BE(bytes.length)
-      framed.set(bytes, 2)
-      socket.write(framed)
-    })
-    socket.on('data', (data: Buffer) => {
-      pending = Buffer.concat([pending, data])
-      if (pending.length >= 2 && pending.length >= 2 + pending.readUInt16BE())
-        end(Uint8Array.from(pending.subarray(2, 2 + pending.readUInt16BE())))
-    })
+    void queryOverTcp({ host: formatAddress(server.address), port: server.port }, bytes, TCP_UPSTREAM_MS).then(
+      answer => {
+        this.#upstreamTcp--
+        done(answer)
+      },
+    )
   }
 
   // ---- end

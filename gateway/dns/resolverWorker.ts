@@ -12,12 +12,11 @@ import { HEADER } from '../../dns/message.ts'
 import { Scan, type ScannedQuery, scanQuery } from '../../dns/packet.ts'
 import { formatAddress } from '../../ipref/address.ts'
 import { Arena } from '../sys/arena.ts'
-import { DatagramReceiver, DatagramSender, NAME_BYTES, openDatagramSocket, setQueues } from '../sys/datagrams.ts'
+import { DatagramReceiver, DatagramSender, NAME_BYTES, setQueues } from '../sys/datagrams.ts'
 import { drainEventFd } from '../sys/eventfd.ts'
 import { AF_INET, MSG_DONTWAIT, POLLFD, POLLIN, POLLOUT, SOCKADDR } from '../sys/layouts.ts'
 import { close, ppoll, recv } from '../sys/libc.ts'
 import { dialSeqpacket } from '../sys/seqpacket.ts'
-import { writeSockaddr } from '../sys/udp.ts'
 import { Access, AccessList, NewNameBudget } from './access.ts'
 import { MapperClient } from './mapperClient.ts'
 import { type Asker, MOST_UDP, Resolver } from './resolver.ts'
@@ -28,23 +27,14 @@ import {
   resolverStats,
   type ToWorker,
 } from './resolverProtocol.ts'
-import { type UpstreamServer, Upstreams } from './upstreams.ts'
+import { UpstreamSockets } from './upstreamSockets.ts'
+import { Upstreams } from './upstreams.ts'
 
 const SLOTS = 128
 const QUERY_BYTES = 1024
 const ANSWER_BYTES = 1280
-/** Receives from an upstream socket before others have their turn; a listening socket has one, so that bursts are passed on in small ones. */
-const TURNS = 4
-const UPSTREAM_SLOTS = 64
-const UPSTREAM_BYTES = 4096
-const UPSTREAM_QUERY_BYTES = 1280
-/** Sockets of each family that questions go out from; each gets a new port every few seconds (RFC 5452 section 9.2). */
-const PORTS = 8
-const RENEW_MS = 500
-const RETIRED_MS = 5000
 const MAPPER_SLOTS = 128
 const MAPPER_BYTES = 512
-const QUEUE_BYTES = 4 << 20
 const MAPPER_QUEUE_BYTES = 2 << 20
 const RECONNECT_MS = [50, 250, 1000, 2000] as const
 const LONGEST_WAIT_MS = 500
@@ -57,14 +47,6 @@ const NEW_NAMES_PER_SECOND = 1000
 const setup = workerData as ResolverSetup
 const port = parentPort!
 
-interface UpstreamSocket {
-  number: number
-  fd: number
-  family: 4 | 6
-  sender: DatagramSender
-  retiredAt: number
-}
-
 class ResolverWorker {
   readonly arena = new Arena(ARENA_BYTES)
   readonly receiver = new DatagramReceiver(this.arena, SLOTS, QUERY_BYTES)
@@ -72,7 +54,6 @@ class ResolverWorker {
     fd,
     sender: new DatagramSender(this.arena, SLOTS, ANSWER_BYTES),
   }))
-  readonly fromUpstream = new DatagramReceiver(this.arena, UPSTREAM_SLOTS, UPSTREAM_BYTES)
   readonly fromMapper = this.arena.allocate(MAPPER_BYTES)
   readonly toMapper = new DatagramSender(this.arena, MAPPER_SLOTS, MAPPER_BYTES, false)
   readonly poll = this.arena.allocate(MOST_POLLED * POLLFD.size)
@@ -81,6 +62,7 @@ class ResolverWorker {
   readonly random = new Int32Array(RANDOM_WORDS)
   readonly access = new AccessList(setup.allow, setup.rateLimit)
   readonly scan: ScannedQuery = { questionEnd: 0, type: 0, class: 0, variant: 0, payloadSize: 0 }
+  readonly sockets: UpstreamSockets
   readonly upstreams: Upstreams
   readonly mapper: MapperClient
   readonly resolver: Resolver
@@ -88,14 +70,6 @@ class ResolverWorker {
   nowMs = performance.now()
   second = Math.floor(this.nowMs / 1000)
   #stopping = false
-  // upstream sockets
-  readonly #pool = new Map<4 | 6, UpstreamSocket[]>()
-  #retired: UpstreamSocket[] = []
-  readonly #byNumber = new Map<number, UpstreamSocket>()
-  readonly #spareSenders: DatagramSender[] = []
-  #nextNumber = 0
-  #renewAt = 0
-  readonly #sockaddrs = new Map<UpstreamServer, Uint8Array>()
   // mapper
   #mapperFd = -1
   #mapperRetryAt = 0
@@ -116,9 +90,10 @@ class ResolverWorker {
   }
 
   constructor() {
+    this.sockets = new UpstreamSockets(this.arena, [...setup.upstreams, ...setup.forwarders], () => this.random32())
     this.upstreams = new Upstreams({
-      choose: server => this.#chooseUpstream(server),
-      send: (socket, server, message) => this.#sendUpstream(socket, server, message),
+      choose: server => this.sockets.choose(server),
+      send: (number, server, message) => this.sockets.send(number, server, message),
       askTcp: (server, bytes, done) => {
         const id = ++this.#nextAsk
         this.#tcpOpen.set(id, done)
@@ -144,11 +119,6 @@ class ResolverWorker {
       budget: new NewNameBudget(NEW_NAMES_BURST, NEW_NAMES_PER_SECOND),
       now: () => this.second,
     })
-    for (const family of new Set([...setup.upstreams, ...setup.forwarders].map(s => (s.address.length === 4 ? 4 : 6))))
-      this.#pool.set(
-        family,
-        Array.from({ length: PORTS }, () => this.#openUpstream(family)),
-      )
   }
 
   random32(): number {
@@ -159,108 +129,8 @@ class ResolverWorker {
     return this.random[--this.#randomLeft]!
   }
 
-  // ---- upstream sockets
-
-  #openUpstream(family: 4 | 6): UpstreamSocket {
-    const address = new Uint8Array(family === 4 ? 4 : 16)
-    const sender = this.#spareSenders.pop() ?? new DatagramSender(this.arena, 32, UPSTREAM_QUERY_BYTES)
-    sender.clear()
-    const opened = {
-      number: this.#nextNumber++ & 0xfffff,
-      fd: this.#openAtRandomPort(address),
-      family,
-      sender,
-      retiredAt: 0,
-    }
-    this.#byNumber.set(opened.number, opened)
-    return opened
-  }
-
-  // a port of our own choosing: what the system chooses may be guessed
-  #openAtRandomPort(address: Uint8Array): number {
-    for (let tries = 0; tries < 10; tries++) {
-      const wanted = 1024 + ((this.random32() >>> 0) % 64512)
-      try {
-        return openDatagramSocket(address, wanted, QUEUE_BYTES)
-      } catch {
-        // in use: another
-      }
-    }
-    return openDatagramSocket(address, 0, QUEUE_BYTES)
-  }
-
-  #chooseUpstream(server: UpstreamServer): number {
-    const pool = this.#pool.get(server.address.length === 4 ? 4 : 6)!
-    return pool[(this.random32() >>> 0) % pool.length]!.number
-  }
-
-  #sendUpstream(number: number, server: UpstreamServer, message: Uint8Array): boolean {
-    const socket = this.#byNumber.get(number)
-    if (!socket || message.length > UPSTREAM_QUERY_BYTES) return false
-    if (socket.sender.isFull) this.#flushUpstream(socket)
-    this.arena.bytes.set(message, socket.sender.start())
-    socket.sender.pushTo(message.length, this.#sockaddrOf(server))
-    return true
-  }
-
-  #flushUpstream(socket: UpstreamSocket): void {
-    this.own.sends++
-    socket.sender.flush(socket.fd)
-  }
-
-  #sockaddrOf(server: UpstreamServer): Uint8Array {
-    let sockaddr = this.#sockaddrs.get(server)
-    if (!sockaddr) {
-      sockaddr = new Uint8Array(NAME_BYTES)
-      writeSockaddr(new DataView(sockaddr.buffer), 0, server.address, server.port)
-      this.#sockaddrs.set(server, sockaddr)
-    }
-    return sockaddr
-  }
-
-  #renewPorts(): void {
-    if (this.nowMs < this.#renewAt) return
-    this.#renewAt = this.nowMs + RENEW_MS
-    this.#retired = this.#retired.filter(socket => {
-      if (socket.retiredAt + RETIRED_MS > this.nowMs) return true
-      close(socket.fd)
-      this.#byNumber.delete(socket.number)
-      this.#spareSenders.push(socket.sender)
-      return false
-    })
-    for (const [family, pool] of this.#pool) {
-      const i = (this.random32() >>> 0) % pool.length
-      const old = pool[i]!
-      try {
-        pool[i] = this.#openUpstream(family)
-      } catch {
-        // no descriptor left: the old one stays
-        continue
-      }
-      this.#flushUpstream(old)
-      old.retiredAt = this.nowMs
-      this.#retired.push(old)
-    }
-  }
-
-  #receiveUpstream(socket: UpstreamSocket): void {
-    const { arena, fromUpstream } = this
-    for (let turn = 0; turn < TURNS; turn++) {
-      const count = fromUpstream.receive(socket.fd)
-      for (let i = 0; i < count; i++) {
-        const at = fromUpstream.start(i)
-        const bytes = arena.bytes.slice(at, at + Math.min(fromUpstream.length(i), UPSTREAM_BYTES))
-        this.upstreams.onDatagram(socket.number, bytes, this.#senderAt(fromUpstream.name(i)))
-      }
-      if (count < fromUpstream.slots) return
-    }
-  }
-
-  #senderAt(name: number): { address: Uint8Array; port: number } {
-    const { bytes, view } = this.arena
-    const is4 = view.getUint16(name, true) === AF_INET
-    const at = name + (is4 ? SOCKADDR.address4 : SOCKADDR.address6)
-    return { address: bytes.slice(at, at + (is4 ? 4 : 16)), port: view.getUint16(name + SOCKADDR.port) }
+  #receiveUpstream(number: number): void {
+    this.sockets.receive(number, (bytes, sender) => this.upstreams.onDatagram(number, bytes, sender))
   }
 
   // ---- mapper socket
@@ -453,13 +323,13 @@ class ResolverWorker {
       this.#flushAll()
       this.#wait(wait)
     }
-    for (const socket of [...[...this.#pool.values()].flat(), ...this.#retired]) close(socket.fd)
+    this.sockets.close()
     if (this.#mapperFd >= 0) close(this.#mapperFd)
   }
 
   #wait(waitMs: number): void {
     const { arena } = this
-    const upstreams = [...this.#byNumber.values()]
+    const upstreams = [...this.sockets.open]
     let n = 0
     const add = (fd: number, events: number) => {
       arena.words[(this.poll + n * POLLFD.size) >> 2] = fd
@@ -478,19 +348,18 @@ class ResolverWorker {
     this.nowMs = performance.now()
     const second = Math.floor(this.nowMs / 1000)
     if (second !== this.second) this.#everySecond(second)
-    this.#renewPorts()
+    this.sockets.renew(this.nowMs)
     if (ready <= 0) return
     const isReady = (i: number) => arena.words[(this.poll + i * POLLFD.size + POLLFD.events) >> 2]! >>> 16 !== 0
     if (isReady(0)) this.#hear()
-    for (let i = upstreamAt; i < n; i++) if (isReady(i)) this.#receiveUpstream(upstreams[i - upstreamAt]!)
+    for (let i = upstreamAt; i < n; i++) if (isReady(i)) this.#receiveUpstream(upstreams[i - upstreamAt]!.number)
     if (mapperAt >= 0 && isReady(mapperAt) && this.#mapperFd >= 0) this.#receiveMapper()
     for (let i = listenAt; i < upstreamAt; i++) if (isReady(i)) this.#receiveQueries(i - listenAt)
   }
 
   #flushAll(): void {
     for (const { fd, sender } of this.answers) if (sender.count > 0) this.#flush(fd, sender)
-    for (const pool of this.#pool.values())
-      for (const socket of pool) if (socket.sender.count > 0) this.#flushUpstream(socket)
+    this.sockets.flush()
     if (this.#mapperFd >= 0 && (this.toMapper.count > 0 || this.#mapperBacklog.length > 0)) this.#flushMapper()
   }
 
@@ -538,7 +407,7 @@ class ResolverWorker {
       ),
       send_refused: this.answers.reduce((sum, { sender }) => sum + sender.refused, 0),
       receive_calls: own.receives,
-      send_calls: own.sends,
+      send_calls: own.sends + this.sockets.sends,
     }
     for (const [i, name] of resolverStats.entries()) this.stats[i] = values[name]
   }
