@@ -1,4 +1,5 @@
 /** The command `ipref`: one subcommand each; those that run a program are started here and nowhere else. */
+import { main as agent } from '../gateway/dns/agentMain.ts'
 import { main as resolver } from '../gateway/dns/resolverMain.ts'
 import { main as gateway } from '../gateway/main.ts'
 import { runRef } from './ref.ts'
@@ -22,6 +23,7 @@ Everything but \`ref\` talks to the gateway of this host over its control socket
 const commands: Readonly<Record<string, (argv: readonly string[]) => Promise<number> | number>> = {
   gateway,
   resolver,
+  'dns-agent': agent,
   status: runStatus,
   trace: runTrace,
   ref: runRef,

@@ -21,6 +21,7 @@ const QUEUE_BYTES = 4 << 20
 const TURNS = 4
 const LOWEST_PORT = 1024
 const HIGHEST_PORT = 65535
+const NO_SOCKET = -1
 
 interface OpenSocket {
   number: number
@@ -82,7 +83,8 @@ export class UpstreamSockets {
   }
 
   choose(server: UpstreamServer): number {
-    const pool = this.#pool.get(familyOf(server))!
+    const pool = this.#pool.get(familyOf(server))
+    if (!pool) return NO_SOCKET
     return pool[(this.#random32() >>> 0) % pool.length]!.number
   }
 

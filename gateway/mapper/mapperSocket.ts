@@ -35,7 +35,9 @@ export interface MapperSocketPorts {
   tunnelFamilies: readonly number[]
 }
 
+/** Of one source, for one pair of IP versions. */
 interface HostSet {
+  source: string
   hash: bigint
   records: Map<string, Assertion>
   timer: NodeJS.Timeout | undefined
@@ -99,12 +101,13 @@ export class MapperMessages {
   #hostData(request: HostData, message: Uint8Array): Uint8Array | undefined {
     const { head, records, header } = request
     const source = `${head.local}:${head.public}`
-    let set = this.#sets.get(source)
+    const key = keyOfSet(source, header)
+    let set = this.#sets.get(key)
     if (!set || set.hash !== head.hash) {
       if (!set && this.#sets.size >= MOST_SOURCES) return this.#ignore('content')
       clearTimeout(set?.timer)
-      set = { hash: head.hash, records: new Map(), timer: undefined }
-      this.#sets.set(source, set)
+      set = { source, hash: head.hash, records: new Map(), timer: undefined }
+      this.#sets.set(key, set)
     }
     for (const record of records) if (set.records.size < MOST_RECORDS) this.#addRecord(set, record, source)
     this.#applySoon(source, set)
@@ -122,12 +125,16 @@ export class MapperMessages {
     clearTimeout(set.timer)
     set.timer = setTimeout(() => {
       set.timer = undefined
-      void this.#ports.setSource(`dns:${source}`, [...set.records.values()])
+      const all = [...this.#sets.values()].filter(one => one.source === source)
+      void this.#ports.setSource(
+        `dns:${source}`,
+        all.length === 1 ? [...set.records.values()] : all.flatMap(one => [...one.records.values()]),
+      )
     }, APPLY_AFTER_MS)
   }
 
   #hostDataHash(request: HostDataHash, message: Uint8Array): Uint8Array {
-    const set = this.#sets.get(`${request.local}:${request.public}`)
+    const set = this.#sets.get(keyOfSet(`${request.local}:${request.public}`, request.header))
     const isHeld = set !== undefined && set.hash === request.hash && set.records.size === request.count
     if (!isHeld) return this.#nack(encodeSame(message, Mode.nack))
     this.counts.acks++
@@ -137,6 +144,10 @@ export class MapperMessages {
   stop(): void {
     for (const set of this.#sets.values()) clearTimeout(set.timer)
   }
+}
+
+function keyOfSet(source: string, header: { encodedFamily: number; tunnelFamily: number }): string {
+  return `${source} ${header.encodedFamily} ${header.tunnelFamily}`
 }
 
 function withinTime(durable: Promise<void>): Promise<boolean> {
