@@ -13,7 +13,7 @@ import type { Poller } from '../sys/poller.ts'
 import { UpstreamSockets } from './upstreamSockets.ts'
 import { type ServerState, type UpstreamServer, Upstreams } from './upstreams.ts'
 
-const OUTSTANDING = 500
+const OUTSTANDING = 250
 const TICK_MS = 25
 const TCP_MS = 5000
 const ARENA_BYTES = 4 << 20
