@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { type GatewayConfig, parseGatewayConfig } from '../../../gateway/config.ts'
 import { gatewayIntro, gatewayProgram, options } from '../../../gateway/options.ts'
-import { helpText } from '../../../runtime/settings.ts'
 import { formatAddress, formatPrefix } from '../../../ipref/address.ts'
+import { helpText } from '../../../runtime/settings.ts'
 
 const files: Record<string, string> = {}
 function readFile(path: string): string {
