@@ -34,6 +34,8 @@ export interface ResponderSettings {
   transferAllow: readonly Prefix[]
   /** names of keys, lower case; where there are any, a transfer must also be signed with one of them */
   transferKeys: readonly Name[]
+  /** zones that are for some askers alone; to others it is as if they were not here */
+  internal?: { zones: readonly Name[]; allow: readonly Prefix[] }
 }
 
 export interface ResponderPorts {
@@ -118,7 +120,8 @@ export class ZoneResponder {
     const question = questions[0]!
     if (question.class !== Class.IN) return finish(request, Rcode.REFUSED)
     if (question.type === Type.AXFR || question.type === Type.IXFR) return this.#answerTransfer(request, question)
-    const found = this.#zoneFor(question)?.lookup(question.name, question.type)
+    const zone = this.#zoneFor(question)
+    const found = zone && this.#isFor(request.asker, zone.origin) && zone.lookup(question.name, question.type)
     if (!found) return finish(request, Rcode.REFUSED)
     const { rcode, isAuthoritative, needsAdditional, ...sections } = found
     return finish(request, rcode, sections, { isAuthoritative, needsAdditional })
@@ -140,7 +143,7 @@ export class ZoneResponder {
   #answerTransfer(request: Request, question: Question): Uint8Array | Transfer {
     const { asker } = request
     if (question.type === Type.AXFR && asker.transport === 'udp') return finish(request, Rcode.FORMERR)
-    const reason = this.#whyNot(request)
+    const reason = this.#whyNot(request, question.name)
     if (reason !== undefined) {
       this.#ports.onRefusedTransfer?.(question.name, asker, reason)
       return finish(request, Rcode.REFUSED)
@@ -157,8 +160,15 @@ export class ZoneResponder {
     return { zone, messages: transferMessages(zone, request) }
   }
 
-  #whyNot({ asker, key }: Request): string | undefined {
+  #isFor({ address }: Asker, origin: Name): boolean {
+    const { internal } = this.#settings
+    if (!internal?.zones.includes(lowerName(origin))) return true
+    return internal.allow.some(prefix => prefixContains(prefix, address))
+  }
+
+  #whyNot({ asker, key }: Request, origin: Name): string | undefined {
     const { transferAllow, transferKeys } = this.#settings
+    if (!this.#isFor(asker, origin)) return 'the zone is internal'
     if (!transferAllow.some(prefix => prefixContains(prefix, asker.address))) return 'the address is not listed'
     if (transferKeys.length === 0) return undefined
     if (!key) return 'not signed'

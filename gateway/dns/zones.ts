@@ -8,6 +8,7 @@ import { ZoneServer } from '../../dns/zoneServer.ts'
 import { formatAddress, type Prefix, parseAddress, parsePrefix } from '../../ipref/address.ts'
 import type { Logger } from '../../runtime/log.ts'
 import type { Option, SettingsReader } from '../../runtime/settings.ts'
+import { localPrefixes } from './access.ts'
 import type { CorefileZone } from './corefile.ts'
 import { type Endpoint, parseEndpoint } from './resolverConfig.ts'
 
@@ -15,7 +16,7 @@ const ZONE_PORT = 5353
 const DNS_PORT = 53
 
 export interface ZonesConfig {
-  files: readonly { origin: Name; file: string }[]
+  files: readonly { origin: Name; file: string; isInternal?: boolean }[]
   listen: readonly Endpoint[]
   transferAllow: readonly Prefix[]
   keys: readonly TsigKey[]
@@ -29,6 +30,13 @@ export const zoneOptions: readonly Option[] = [
     many: true,
     value: 'DOMAIN=FILE',
     help: 'serve this zone from a zone file, which is watched; absent: no zone server',
+  },
+  {
+    name: 'zone-internal',
+    kind: 'text',
+    many: true,
+    value: 'DOMAIN=FILE',
+    help: 'as -zone, for askers with loopback, link-local, private and unique local addresses alone',
   },
   {
     name: 'zone-listen',
@@ -87,13 +95,15 @@ export function readKeys(settings: SettingsReader, name: string): TsigKey[] {
 }
 
 export function readZoneSettings(settings: SettingsReader): ZonesConfig {
-  const files = settings.values('zone').flatMap(given => {
-    const match = /^([^=]+)=(.+)$/.exec(given.text)
-    const origin = match && parseName(match[1]!)
-    if (origin) return [{ origin: lowerName(origin), file: match[2]! }]
-    settings.problem(`${given.where}: ${given.text} is no DOMAIN=FILE (example.com=/etc/ipref/example.com.zone)`)
-    return []
-  })
+  const filesOf = (option: string, isInternal: boolean) =>
+    settings.values(option).flatMap(given => {
+      const match = /^([^=]+)=(.+)$/.exec(given.text)
+      const origin = match && parseName(match[1]!)
+      if (origin) return [{ origin: lowerName(origin), file: match[2]!, isInternal }]
+      settings.problem(`${given.where}: ${given.text} is no DOMAIN=FILE (example.com=/etc/ipref/example.com.zone)`)
+      return []
+    })
+  const files = [...filesOf('zone', false), ...filesOf('zone-internal', true)]
   const listen = settings.each('zone-listen', text => parseEndpoint(text, ZONE_PORT), 'address (192.0.2.53:53)')
   if (files.length > 0 && listen.length === 0)
     settings.problem('-zone-listen: where to serve the zones is missing; write -zone-listen ADDRESS:PORT')
@@ -130,6 +140,10 @@ export class Zones {
         transferAllow: config.transferAllow,
         keys: config.keys,
         transferKeys: config.keys.map(key => key.name),
+        internal: {
+          zones: config.files.filter(file => file.isInternal).map(file => file.origin),
+          allow: localPrefixes,
+        },
         notify: config.notify.map(({ address, port }) => ({
           host: formatAddress(address),
           port,

@@ -366,3 +366,29 @@ describe('signatures', () => {
 it('encodeMessage and the responder agree on what a query is', () => {
   expect(encodeMessage(decoded(query('example.com. A')))).toEqual(query('example.com. A'))
 })
+
+describe('an internal zone', () => {
+  const far = Uint8Array.of(192, 0, 2, 1)
+  const internal = { zones: [EXAMPLE], allow: [parsePrefix('127.0.0.0/8')!] }
+  const one = responder({ internal, transferAllow: [parsePrefix('0.0.0.0/0')!] })
+  one.setZone(zone('www A 192.0.2.3', name('example.net.')))
+  const rcode = (text: string, address: Uint8Array, transport: 'udp' | 'tcp' = 'udp') => {
+    const answer = one.answer(query(text), { transport, address })
+    return answer instanceof Uint8Array ? rcodeOf(decoded(answer)) : 'transfer'
+  }
+
+  it.each(['www.example.com. A', 'nobody.example.com. A', 'WWW.EXAMPLE.COM. TXT'])('%s is for those inside', text => {
+    expect(rcode(text, LOCAL)).not.toBe(Rcode.REFUSED)
+    expect(rcode(text, far)).toBe(Rcode.REFUSED)
+  })
+
+  it('is transferred to nobody outside, listed or not', () => {
+    expect(rcode('example.com. AXFR', LOCAL, 'tcp')).toBe('transfer')
+    expect(rcode('EXAMPLE.com. AXFR', far, 'tcp')).toBe(Rcode.REFUSED)
+  })
+
+  it('leaves others as they are', () => {
+    expect(rcode('www.example.net. A', far)).toBe(Rcode.NOERROR)
+    expect(rcode('example.net. AXFR', far, 'tcp')).toBe('transfer')
+  })
+})
