@@ -63,6 +63,12 @@ export class AnswerCache {
     return entry && entry.staleUntil > now ? entry : undefined
   }
 
+  /** One that has not run out, without counting it as used. `question`: name, type, class. */
+  peek(question: Uint8Array, variant: number, now: number): CachedAnswer | undefined {
+    const entry = this.#look(question, 0, question.length, variant)
+    return entry && entry.expires > now ? entry : undefined
+  }
+
   #look(bytes: Uint8Array, start: number, end: number, variant: number): CachedAnswer | undefined {
     if (this.#entries.length === 0) return undefined
     const hash = hashQuestion(bytes, start, end, variant)

@@ -23,32 +23,27 @@ import {
   type ResourceRecord,
   stringsOf,
 } from '../../dns/message.ts'
-import {
-  addressOfReverse,
-  countLabels,
-  formatName,
-  isAtOrBelow,
-  lowerName,
-  type Name,
-  nameToBytes,
-  parseName,
-} from '../../dns/name.ts'
+import { addressOfReverse, formatName, isAtOrBelow, lowerName, type Name, nameToBytes } from '../../dns/name.ts'
 import { Scan, type ScannedQuery, scanQuery, Variant, walkRecords } from '../../dns/packet.ts'
-import { parseAaRecord } from '../../ipref/aaRecord.ts'
 import { formatAddress, type Prefix, prefixContains } from '../../ipref/address.ts'
 import { isContext } from '../mapper/assertions.ts'
 import type { NewNameBudget } from './access.ts'
 import { AnswerCache, type CachedAnswer } from './answerCache.ts'
 import type { MapperAnswer } from './mapperClient.ts'
+import {
+  type AaString,
+  aaOfString,
+  askUpstreams,
+  MOST_ADDRESSES,
+  MOST_ALIASES,
+  MOST_CONTEXT_NAMES,
+  MOST_STRINGS,
+  MOST_TTL,
+  MOST_UDP,
+  readAnswer,
+} from './upstreamAnswers.ts'
 import { type ServerState, type Upstreams, withoutCookie } from './upstreams.ts'
 
-/** Answers over UDP are at most this long (RFC 9715). */
-export const MOST_UDP = 1232
-const MOST_ALIASES = 8
-const MOST_STRINGS = 64
-const MOST_CONTEXT_NAMES = 8
-const MOST_ADDRESSES = 16
-const MOST_TTL = 86_400
 /** A mapping is good for three quarters of its lifetime, at least, after the mapper said so (wire.md section 2, lifetimes). */
 export const MAPPING_TTL = 10_800
 const NO_AA_TTL = 60
@@ -56,6 +51,7 @@ const FAILURE_TTL = 2
 const STALE_TTL = 30
 const MOST_NAMES = 100_000
 const MOST_JOBS = 20_000
+const VARIANTS = 32
 
 export interface ResolverSettings {
   /** lower case; names at or below are looked up in AA records */
@@ -102,11 +98,17 @@ interface AaFound {
   kind: 'found'
   /** the CNAME records from the question to the owner of the TXT records */
   chain: readonly ResourceRecord[]
-  strings: readonly { context: Uint8Array | Name; reference: bigint }[]
+  strings: readonly AaString[]
   ttl: number
 }
 type AaResult = AaFound | { kind: 'none' } | { kind: 'failed'; why: string }
 type Addresses = { addresses: Uint8Array[]; ttl: number } | 'failed'
+
+/** `left`: seconds. */
+export interface Remembered {
+  aa: { found: AaResult['kind']; strings: number; left: number } | undefined
+  answers: { type: number; addresses: string[]; left: number }[]
+}
 
 interface Job {
   readonly key: string
@@ -195,6 +197,30 @@ export class Resolver {
   forgetMappings(): void {
     this.cache.clear()
     this.#namesOfEncoded.clear()
+  }
+
+  /** What is kept for a name, for a person who asks. */
+  remembered(name: Name): Remembered {
+    const now = this.#ports.now()
+    const key = lowerName(name)
+    const aa = this.#aa.get(key, now)
+    const answers = new Map<string, Remembered['answers'][number]>()
+    const question = new Uint8Array(key.length + 4)
+    question.set(nameToBytes(key))
+    question[key.length + 3] = Class.IN
+    for (const type of [Type.A, Type.AAAA]) {
+      question[key.length + 1] = type
+      for (let variant = 0; variant < VARIANTS; variant++) {
+        const entry = this.cache.peek(question, variant, now)
+        if (!entry) continue
+        const shown = addressesIn(entry.bytes, type)
+        answers.set(`${type} ${shown.join()}`, { type, addresses: shown, left: entry.expires - now })
+      }
+    }
+    return {
+      aa: aa && { found: aa.kind, strings: aa.kind === 'found' ? aa.strings.length : 0, left: this.#aa.left(key, now) },
+      answers: [...answers.values()],
+    }
   }
 
   /** One query; `bytes` is the caller's again afterwards. */
@@ -339,60 +365,24 @@ export class Resolver {
     least: number,
     done: (result: AaResult, ttl: number) => void,
   ): void {
-    this.#ask(name, Type.TXT, answer => {
+    askUpstreams(this.#ports, { name, type: Type.TXT }, answer => {
       if (!answer) return done({ kind: 'failed', why: 'no answer from the upstream servers' }, FAILURE_TTL)
-      const rcode = answer.flags & 15
+      const mostAliases = MOST_ALIASES - chain.length
+      const { rcode, owner, records: texts, ...reading } = readAnswer(answer, { name, type: Type.TXT, mostAliases })
       // whoever does not know the zone, or the type, knows no AA records
       if (rcode !== Rcode.NOERROR && rcode !== Rcode.NXDOMAIN) return done({ kind: 'none' }, FAILURE_TTL)
-      const links = [...chain]
-      let owner = name
-      let ttl = least
-      for (;;) {
-        const link = answer.answers.find(r => r.type === Type.CNAME && lowerName(r.name) === owner)
-        if (!link || links.length > MOST_ALIASES) break
-        links.push(link)
-        ttl = Math.min(ttl, link.ttl)
-        owner = lowerName(nameAt(link.data, 0))
-      }
+      const links = [...chain, ...reading.links]
+      const ttl = Math.min(least, reading.ttl)
       if (links.length > MOST_ALIASES)
         return done({ kind: 'failed', why: 'the chain of aliases is too long' }, NO_AA_TTL)
-      const texts = answer.answers.filter(
-        r => r.type === Type.TXT && r.class === Class.IN && lowerName(r.name) === owner,
-      )
       if (texts.length === 0 && rcode === Rcode.NOERROR && links.length > chain.length)
         return this.#askTxt(owner, links, ttl, done)
-      for (const text of texts) ttl = Math.min(ttl, text.ttl)
       const strings = texts
         .flatMap(text => stringsOf(text.data))
         .slice(0, MOST_STRINGS)
-        .flatMap(text => aaOfString(text))
+        .flatMap(text => aaOfString(text) ?? [])
       if (strings.length === 0) return done({ kind: 'none' }, texts.length > 0 ? ttl : negativeTtl(answer))
       done({ kind: 'found', chain: links, strings, ttl }, ttl)
-    })
-  }
-
-  /** One question to the upstreams, with EDNS and a cookie, over TCP when cut. */
-  #ask(name: Name, type: number, done: (answer: Message | undefined) => void, isPlain = false): void {
-    const edns: Edns = { payloadSize: MOST_UDP, extendedRcode: 0, version: 0, dnssecOk: false, options: [] }
-    const message = encodeMessage({
-      id: 0,
-      flags: Flag.RD,
-      questions: [{ name, type, class: Class.IN }],
-      ...(isPlain ? {} : { edns }),
-    })
-    this.#ports.upstreams.ask({
-      servers: this.#ports.upstreamServers,
-      message,
-      optAt: isPlain ? 0 : message.length - 11,
-      transport: 'udp-then-tcp',
-      done: bytes => {
-        if (!bytes) return done(undefined)
-        const rcode = bytes[3]! & 15
-        // a server that does not know EDNS (RFC 6891 section 7)
-        if (!isPlain && (rcode === Rcode.FORMERR || rcode === Rcode.NOTIMP)) return this.#ask(name, type, done, true)
-        const answer = decodeMessage(bytes)
-        done(typeof answer === 'string' ? undefined : answer)
-      },
     })
   }
 
@@ -458,23 +448,14 @@ export class Resolver {
     least: number,
     done: (result: Addresses, keepFor: number) => void,
   ): void {
-    this.#ask(name, type, answer => {
-      const rcode = answer ? answer.flags & 15 : -1
-      if (!answer || (rcode !== Rcode.NOERROR && rcode !== Rcode.NXDOMAIN)) return done('failed', FAILURE_TTL)
-      let owner = name
-      let ttl = least
-      for (let i = 0; i < MOST_ALIASES; i++) {
-        const link = answer.answers.find(r => r.type === Type.CNAME && lowerName(r.name) === owner)
-        if (!link) break
-        ttl = Math.min(ttl, link.ttl)
-        owner = lowerName(nameAt(link.data, 0))
-      }
-      const records = answer.answers
-        .filter(r => r.type === type && r.class === Class.IN && lowerName(r.name) === owner)
-        .slice(0, MOST_ADDRESSES)
+    askUpstreams(this.#ports, { name, type }, answer => {
+      const read = answer && readAnswer(answer, { name, type, mostAliases: MOST_ALIASES - 1 })
+      if (!read || (read.rcode !== Rcode.NOERROR && read.rcode !== Rcode.NXDOMAIN)) return done('failed', FAILURE_TTL)
+      const { owner, rcode } = read
+      const records = read.records.slice(0, MOST_ADDRESSES)
+      const ttl = Math.min(least, read.ttl)
       if (records.length === 0 && owner !== name && rcode === Rcode.NOERROR && aliases > 0)
         return this.#askAddresses(owner, type, aliases - 1, ttl, done)
-      for (const record of records) ttl = Math.min(ttl, record.ttl)
       const keepFor = records.length > 0 ? ttl : negativeTtl(answer)
       done({ addresses: records.map(r => r.data), ttl }, keepFor)
     })
@@ -688,13 +669,9 @@ export class Resolver {
   }
 }
 
-function aaOfString(text: string): { context: Uint8Array | Name; reference: bigint }[] {
-  const record = parseAaRecord(text)
-  if (typeof record !== 'object') return []
-  if ('context' in record) return [{ context: record.context, reference: record.reference }]
-  const name = parseName(record.name)
-  // fully qualified: a single label is somebody's search list forgotten
-  return name && countLabels(name) > 1 ? [{ context: name, reference: record.reference }] : []
+function addressesIn(answer: Uint8Array, type: number): string[] {
+  const records = walkRecords(answer)?.records.filter(r => r.section === 'answer' && r.type === type) ?? []
+  return records.map(({ dataAt, end }) => formatAddress(answer.subarray(dataAt, end)))
 }
 
 function ednsOfOurs(asked: Edns): Edns {

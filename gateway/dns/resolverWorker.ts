@@ -19,7 +19,7 @@ import { close, ppoll, recv } from '../sys/libc.ts'
 import { dialSeqpacket } from '../sys/seqpacket.ts'
 import { Access, AccessList, NewNameBudget } from './access.ts'
 import { MapperClient } from './mapperClient.ts'
-import { type Asker, MOST_UDP, Resolver } from './resolver.ts'
+import { type Asker, Resolver } from './resolver.ts'
 import {
   type FromWorker,
   type ResolverSetup,
@@ -27,6 +27,7 @@ import {
   resolverStats,
   type ToWorker,
 } from './resolverProtocol.ts'
+import { MOST_UDP } from './upstreamAnswers.ts'
 import { UpstreamSockets } from './upstreamSockets.ts'
 import { Upstreams } from './upstreams.ts'
 

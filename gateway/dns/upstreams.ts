@@ -28,8 +28,8 @@ export interface UpstreamPorts {
   random32(): number
 }
 
-/** The last answer that came, or undefined: no server gave one. */
-export type ExchangeDone = (answer: Uint8Array | undefined) => void
+/** The last answer that came and the server it came from, or undefined: no server gave one. */
+export type ExchangeDone = (answer: Uint8Array | undefined, from?: ServerState) => void
 
 export interface ExchangeWanted {
   servers: readonly ServerState[]
@@ -78,7 +78,7 @@ interface Exchange {
   tried: Set<ServerState>
   open: Attempt[]
   /** an answer that is good only if no better one comes (SERVFAIL) */
-  fallback: Uint8Array | undefined
+  fallback: { answer: Uint8Array; from: ServerState } | undefined
   tcpOpen: number
   isDone: boolean
 }
@@ -282,22 +282,22 @@ export class Upstreams {
   #judge(exchange: Exchange, state: ServerState, answer: Uint8Array): void {
     const rcode = answer[3]! & 15
     if (rcode === Rcode.SERVFAIL || rcode === Rcode.REFUSED) {
-      exchange.fallback ??= answer
+      exchange.fallback ??= { answer, from: state }
       this.#closeAllOf(exchange, state)
       if (exchange.tried.size < exchange.wanted.servers.length) return this.#next(exchange)
       if (exchange.open.length > 0 || exchange.tcpOpen > 0) return
       return this.#finish(exchange, exchange.fallback)
     }
-    this.#finish(exchange, answer)
+    this.#finish(exchange, { answer, from: state })
   }
 
-  #finish(exchange: Exchange, answer: Uint8Array | undefined): void {
+  #finish(exchange: Exchange, found: { answer: Uint8Array; from: ServerState } | undefined): void {
     if (exchange.isDone) return
     exchange.isDone = true
     for (const attempt of exchange.open) if (this.#open.get(attempt.key) === attempt) this.#open.delete(attempt.key)
     exchange.open = []
-    if (!answer) this.counts.failed++
-    exchange.wanted.done(answer)
+    if (!found) this.counts.failed++
+    exchange.wanted.done(found?.answer, found?.from)
   }
 
   #close(attempt: Attempt): void {
