@@ -17,6 +17,7 @@ import {
 import { parseHostsFile } from '../ipref/hostsFile.ts'
 import { parseReference } from '../ipref/reference.ts'
 import { type Given, helpText, isOn, parseSettings, SettingsReader } from '../runtime/settings.ts'
+import { type AgentConfig, readAgentSettings } from './dns/agentConfig.ts'
 import { type ResolverConfig, readResolverSettings } from './dns/resolverConfig.ts'
 import { readZoneSettings, type ZonesConfig } from './dns/zones.ts'
 import type { Assertion } from './mapper/assertions.ts'
@@ -69,6 +70,7 @@ export interface GatewayConfig {
   /** answer native addresses for names of our own network */
   shortcut: boolean
   zones: ZonesConfig | undefined
+  agent: AgentConfig | undefined
   devmode: boolean
   checkOnly: boolean
   cleanup: boolean
@@ -154,6 +156,7 @@ class Reader {
       resolver: this.#resolver(encodingNetworks, contexts.length > 0 ? contexts : bind),
       shortcut: this.#settings.boolean('resolver-shortcut'),
       zones: this.#zones(),
+      agent: this.#agent(encodingNetworks, contexts.length > 0 ? contexts : bind),
       devmode,
       checkOnly: this.#settings.boolean('check-config'),
       cleanup,
@@ -287,6 +290,15 @@ class Reader {
   #zones(): ZonesConfig | undefined {
     const zones = readZoneSettings(this.#settings)
     return zones.files.length > 0 ? zones : undefined
+  }
+
+  #agent(networks: readonly Prefix[], own: readonly Uint8Array[]): AgentConfig | undefined {
+    const config = readAgentSettings(this.#settings.part('dns-agent-'), this.#settings.values('dns-agent'), {
+      encodedFamilies: networks.map(n => n.family),
+      contextFamilies: own.length > 0 ? own.map(familyOf) : [4, 6],
+      mapperSocket: this.#settings.text('mapper-socket').replace(/^unix:\/\//, ''),
+    })
+    return config.sources.length > 0 ? config : undefined
   }
 
   #notes(): string[] {

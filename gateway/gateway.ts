@@ -1,7 +1,7 @@
 /**
  * The gateway: puts the parts together, starts them in order, and ends them in reverse.
  *
- *   lock ─ tables ─ store ─ mapper ─ peers ─ TUN and sockets ─ host filter ─ plane ─ hosts file ─ mapper socket ─ resolver, zones ─ control socket ─ metrics, health
+ *   lock ─ tables ─ store ─ mapper ─ peers ─ TUN and sockets ─ host filter ─ plane ─ hosts file ─ mapper socket ─ zones, DNS agent, resolver ─ control socket ─ metrics, health
  *
  * Knows every concrete class, and decides nothing about packets. Everything here runs on the main thread.
  */
@@ -38,6 +38,8 @@ import {
   overlapWithHost,
   wireMtuTo,
 } from './device.ts'
+import { Agent } from './dns/agent.ts'
+import { joinMapper, type LinkEvents } from './dns/agentLink.ts'
 import { ResolverHost } from './dns/resolverHost.ts'
 import { logResolverEvent, renderResolverMetrics } from './dns/resolverReports.ts'
 import { Zones } from './dns/zones.ts'
@@ -105,6 +107,7 @@ export class Gateway {
   #hosts: HostsSource | undefined
   #resolver: ResolverHost | undefined
   #zones: Zones | undefined
+  #agent: Agent | undefined
   #sockets: TunnelSocket[] = []
   #deviceTrouble: string | undefined
   #fileProblems: readonly string[] = []
@@ -528,11 +531,12 @@ export class Gateway {
   async #startDns(): Promise<void> {
     const { resolver, zones, shortcut, contexts, dataFolder } = this.#config
     if (zones) {
-      const server = new Zones(zones, this.#log, dataFolder)
+      const server = new Zones(zones, this.#log, dataFolder, zone => this.#agent?.zoneChanged(zone))
       this.#ends.push(() => server.stop())
       await server.start()
       this.#zones = server
     }
+    await this.#startAgent()
     if (!resolver) return
     const host = new ResolverHost(
       resolver,
@@ -545,6 +549,19 @@ export class Gateway {
     this.#ends.push(() => host.stop())
     await host.start()
     this.#resolver = host
+  }
+
+  // after the zone server, from which it may transfer
+  async #startAgent(): Promise<void> {
+    const config = this.#config.agent
+    if (!config) return
+    const poller = new Poller()
+    this.#ends.push(() => poller.close())
+    const link = (events: LinkEvents) => joinMapper(message => this.#messages.handle(message), events)
+    const agent = new Agent(config, { link, poller, log: this.#log })
+    this.#ends.push(() => agent.stop())
+    await agent.start()
+    this.#agent = agent
   }
 
   // ---- what people and machines ask
@@ -651,6 +668,7 @@ export class Gateway {
         ...this.#unready(),
         ...this.#fileProblems,
         ...(this.#zones?.problems ?? []),
+        ...(this.#agent?.problems ?? []),
         ...this.#mapper.problems().map(p => (p.assertion.where ? `${p.assertion.where}: ${p.detail}` : p.detail)),
       ],
     }

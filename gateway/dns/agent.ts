@@ -8,7 +8,6 @@
  * Every transfer is judged as a whole; what fails anywhere leaves the set in force as it is.
  */
 import { lookup as systemLookup } from 'node:dns/promises'
-import { readFileSync } from 'node:fs'
 import { Type } from '../../dns/constants.ts'
 import { stringsOf } from '../../dns/message.ts'
 import {
@@ -23,7 +22,7 @@ import {
 } from '../../dns/name.ts'
 import { transferZone } from '../../dns/transfer.ts'
 import { parseAaRecord } from '../../ipref/aaRecord.ts'
-import { formatAddress, parseAddress } from '../../ipref/address.ts'
+import { parseAddress } from '../../ipref/address.ts'
 import { compareHosts, type HostRecord, hashHosts } from '../../ipref/hostSetHash.ts'
 import type { Logger } from '../../runtime/log.ts'
 import { isContext } from '../mapper/assertions.ts'
@@ -33,9 +32,9 @@ import { type HostSet, type LinkEvents, type MapperLink, SetDelivery } from './a
 import { type Looked, Lookup, plainName } from './lookup.ts'
 import { NotifyListener } from './notifyListener.ts'
 import { Quorum } from './quorum.ts'
+import { readHosts, readResolvers } from './systemNames.ts'
 import type { UpstreamServer } from './upstreams.ts'
 
-const DNS_PORT = 53
 const FIRST_RETRY_S = 5
 const NOTIFY_S = 5
 /** Local addresses are asked for once for all servers that are polled at about the same time. */
@@ -200,6 +199,16 @@ export class Agent {
     }, inSeconds * 1000)
   }
 
+  /** A zone that is served in this process has new content: no server need say so. */
+  zoneChanged(zone: Name): void {
+    for (const state of this.#sources) {
+      const { source, servers, lookups } = state
+      if (source.local === zone) lookups.clear()
+      else if (source.public !== zone) continue
+      for (const server of servers) this.#soon(state, server)
+    }
+  }
+
   #notified(zone: Name, from: string): boolean {
     let isOurs = false
     for (const state of this.#sources) {
@@ -207,11 +216,15 @@ export class Agent {
       for (const server of state.servers) {
         if (server.server.host !== from) continue
         isOurs = true
-        this.#schedule(state, server, Math.max(0, server.lastPolledAt + NOTIFY_S - this.#now()))
-        server.pollAgain ||= server.isPolling
+        this.#soon(state, server)
       }
     }
     return isOurs
+  }
+
+  #soon(state: SourceState, server: ServerState): void {
+    this.#schedule(state, server, Math.max(0, server.lastPolledAt + NOTIFY_S - this.#now()))
+    server.pollAgain ||= server.isPolling
   }
 
   // ---- one transfer
@@ -468,36 +481,4 @@ function addTo(digest: Uint32Array, line: string): void {
   }
   digest[0]! += a >>> 0
   digest[1]! += b >>> 0
-}
-
-function readHosts(path: string): Map<string, Uint8Array[]> {
-  const hosts = new Map<string, Uint8Array[]>()
-  for (const line of readText(path).split('\n')) {
-    const [address, ...names] = line.replace(/#.*/, '').trim().split(/\s+/)
-    const bytes = address ? parseAddress(address) : undefined
-    if (!bytes) continue
-    for (const name of names) {
-      const key = name.replace(/\.$/, '').toLowerCase()
-      hosts.set(key, [...(hosts.get(key) ?? []), bytes])
-    }
-  }
-  return hosts
-}
-
-function readResolvers(path: string): UpstreamServer[] {
-  return readText(path)
-    .split('\n')
-    .flatMap(line => {
-      const text = /^\s*nameserver\s+(\S+)/.exec(line)?.[1]
-      const address = text && parseAddress(text.replace(/%.*/, ''))
-      return address ? [{ text: formatAddress(address), address, port: DNS_PORT }] : []
-    })
-}
-
-function readText(path: string): string {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch {
-    return ''
-  }
 }

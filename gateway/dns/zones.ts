@@ -128,9 +128,12 @@ export class Zones {
   readonly #files: ZoneFile[] = []
   readonly #problems = new Map<string, readonly string[]>()
 
-  /** `folder`: where the serials that were served are kept; undefined: nowhere */
-  constructor(config: ZonesConfig, log: Logger, folder: string | undefined) {
+  readonly #onChange: (zone: Name) => void
+
+  /** `folder`: where the serials that were served are kept; undefined: nowhere. `onChange`: a zone, in lower case, has new content. */
+  constructor(config: ZonesConfig, log: Logger, folder: string | undefined, onChange: (zone: Name) => void = () => {}) {
     this.#config = config
+    this.#onChange = onChange
     this.#log = log.child({ component: 'zones' })
     const serials =
       folder === undefined ? undefined : new SerialFile(join(folder, 'serials.json'), text => this.#log.warn(text))
@@ -166,6 +169,7 @@ export class Zones {
         onZone: zone => {
           const served = this.#server.setZone(zone)
           this.#log.info({ zone: formatName(origin), file, serial: served.soa.serial }, 'zone served')
+          this.#onChange(origin)
         },
         onProblems: problems => {
           this.#problems.set(file, problems)

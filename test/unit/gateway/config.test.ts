@@ -111,3 +111,21 @@ it('the help names every option, in lines that fit a terminal', () => {
   for (const name of options.keys()) expect(help).toContain(`-${name}`)
   expect(Math.max(...help.split('\n').map(line => line.length))).toBeLessThanOrEqual(100)
 })
+
+describe('the DNS agent in the gateway', () => {
+  const gateway = ['-gateway', '198.51.100.1', '-gateway', '2001:db8::1']
+
+  it('has its sources as an option, and the families of the gateway', () => {
+    const source = 'one.internal:example.com:198.51.100.1'
+    const { agent } = config(...gateway, '-dns-agent', source, '-dns-agent-t', '2', '-encode-net', 'fd24::/64')
+    expect(agent).toMatchObject({ pollSeconds: 120, encodedFamilies: [6], contextFamilies: [4, 6] })
+    expect(agent?.sources[0]?.servers).toEqual([{ text: '198.51.100.1', host: '198.51.100.1', port: 53 }])
+  })
+
+  it('is off without a source, and a wrong one is named', () => {
+    expect(config(...gateway).agent).toBeUndefined()
+    expect(problems(...gateway, '-dns-agent', 'example.com')).toEqual([
+      expect.stringContaining('-dns-agent: example.com'),
+    ])
+  })
+})
