@@ -72,6 +72,7 @@ describe('doors to the outside', () => {
     ['node:sqlite', 'gateway/mapper/store.ts'],
     ['pino', 'runtime/log.ts'],
     ['prom-client', 'gateway/metrics.ts'],
+    ['@kubernetes/client-node', 'resources/kubernetesStore.ts'],
   ])('%s is imported by %s alone', (name, door) => {
     expect([...new Set(all.filter(one => one.target === name).map(one => one.file))]).toEqual([door])
   })
