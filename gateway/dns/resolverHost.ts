@@ -4,11 +4,13 @@
  */
 import { createServer, type Server, type Socket } from 'node:net'
 import { Worker } from 'node:worker_threads'
+import type { Name } from '../../dns/name.ts'
 import { framed, queryOverTcp } from '../../dns/tcpQuery.ts'
 import { formatAddress, parseAddress } from '../../ipref/address.ts'
 import { openDatagramSocket, portOf } from '../sys/datagrams.ts'
 import { makeEventFd, signalEventFd } from '../sys/eventfd.ts'
 import { close } from '../sys/libc.ts'
+import type { NameTrace } from './nameTrace.ts'
 import type { ResolverConfig } from './resolverConfig.ts'
 import {
   type FromWorker,
@@ -28,9 +30,17 @@ const TCP_IDLE_MS = 10_000
 const TCP_UPSTREAM_MS = 3000
 const MOST_UPSTREAM_TCP = 256
 
+const DOWN: NameTrace = {
+  steps: [{ what: 'resolver', ok: false, detail: 'its worker is down', fix: 'look at the log; it is started again' }],
+  addresses: [],
+  refused: [],
+}
+
 export interface ResolverHostPorts {
   /** undefined: nothing of our own network is short-cut */
   native?(wanted: { family: 4 | 6; reference: bigint }): Uint8Array | undefined
+  /** Why the mapper gives no encoded address; absent: it is in another process. */
+  whyRefused?(wanted: { family: 4 | 6; context: Uint8Array; reference: bigint }): string | undefined
   onEvent(event: ResolverEvent): void
 }
 
@@ -50,6 +60,7 @@ export class ResolverHost {
   readonly #stats = new SharedArrayBuffer(resolverStats.length * 8)
   readonly #clients = new Map<number, { socket: Socket; open: number }>()
   readonly #queries = new Map<number, number>()
+  readonly #traces = new Map<number, (trace: NameTrace) => void>()
   #connections = new Set<Socket>()
   #worker: Worker | undefined
   #nextClient = 0
@@ -103,6 +114,24 @@ export class ResolverHost {
     this.#tell({ what: 'forget' })
   }
 
+  /** What becomes of a question for this name. `optionPrefix`: of the options of the resolver in this program. */
+  async trace(name: Name, optionPrefix: string): Promise<NameTrace> {
+    if (!this.#worker) return DOWN
+    const listening = this.listening.map(({ address, port }) => `${formatAddress(address)} port ${port}`)
+    const id = ++this.#nextQuery
+    const trace = await new Promise<NameTrace>(resolve => {
+      this.#traces.set(id, resolve)
+      this.#tell({ what: 'trace', id, name, optionPrefix })
+    })
+    for (const { step, ...wanted } of trace.refused) {
+      const why = this.#ports.whyRefused?.(wanted)
+      if (why) trace.steps[step]!.detail += `: ${why}`
+    }
+    if (trace === DOWN) return trace
+    const here = { what: 'resolver', ok: true, detail: `answers at ${listening.join(', ')}` }
+    return { ...trace, steps: [here, ...trace.steps] }
+  }
+
   #setup(): ResolverSetup {
     const c = this.#config
     return {
@@ -148,6 +177,8 @@ export class ResolverHost {
   #exited(worker: Worker, error: unknown): void {
     if (this.#worker !== worker) return
     this.#worker = undefined
+    for (const done of this.#traces.values()) done(DOWN)
+    this.#traces.clear()
     if (this.#stopping) return
     this.restarts++
     this.#ports.onEvent({ what: 'died', error })
@@ -175,6 +206,9 @@ export class ResolverHost {
     else if (message.what === 'ask-native') {
       const address = this.#ports.native?.({ family: message.family, reference: message.reference })
       this.#tell({ what: 'native', id: message.id, address })
+    } else if (message.what === 'traced') {
+      this.#traces.get(message.id)?.(message.trace)
+      this.#traces.delete(message.id)
     } else if (message.what === 'mapper') {
       this.#mapperTrouble = message.up ? undefined : message.why
       this.#ports.onEvent(message.up ? { what: 'mapper-up' } : { what: 'mapper-down', why: message.why })

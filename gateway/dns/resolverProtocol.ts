@@ -1,6 +1,7 @@
 /** What the resolver's worker and the main thread say to each other. */
 import type { Name } from '../../dns/name.ts'
 import type { Prefix } from '../../ipref/address.ts'
+import type { NameTrace } from './nameTrace.ts'
 import type { UpstreamServer } from './upstreams.ts'
 
 export interface ResolverSetup {
@@ -28,6 +29,7 @@ export type ToWorker =
   | { what: 'tcp-query'; id: number; from: string; address: Uint8Array; bytes: Uint8Array }
   | { what: 'tcp-answer'; id: number; bytes: Uint8Array | undefined }
   | { what: 'native'; id: number; address: Uint8Array | undefined }
+  | { what: 'trace'; id: number; name: Name; optionPrefix: string }
   | { what: 'forget' }
   | { what: 'stop' }
 
@@ -36,6 +38,7 @@ export type FromWorker =
   | { what: 'tcp-reply'; id: number; bytes: Uint8Array | undefined }
   | { what: 'ask-tcp'; id: number; server: UpstreamServer; bytes: Uint8Array }
   | { what: 'ask-native'; id: number; family: 4 | 6; reference: bigint }
+  | { what: 'traced'; id: number; trace: NameTrace }
   | { what: 'mapper'; up: boolean; why: string }
 
 /** One counter for each, in this order, as float64. */

@@ -9,6 +9,7 @@ import { randomFillSync } from 'node:crypto'
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import { Flag, Opcode, Rcode } from '../../dns/constants.ts'
 import { HEADER } from '../../dns/message.ts'
+import type { Name } from '../../dns/name.ts'
 import { Scan, type ScannedQuery, scanQuery } from '../../dns/packet.ts'
 import { formatAddress } from '../../ipref/address.ts'
 import { Arena } from '../sys/arena.ts'
@@ -19,6 +20,7 @@ import { close, ppoll, recv } from '../sys/libc.ts'
 import { dialSeqpacket } from '../sys/seqpacket.ts'
 import { Access, AccessList, NewNameBudget } from './access.ts'
 import { MapperClient } from './mapperClient.ts'
+import { type NameTracePorts, traceName } from './nameTrace.ts'
 import { type Asker, Resolver } from './resolver.ts'
 import {
   type FromWorker,
@@ -67,6 +69,7 @@ class ResolverWorker {
   readonly upstreams: Upstreams
   readonly mapper: MapperClient
   readonly resolver: Resolver
+  readonly #ports: Omit<NameTracePorts, 'remembered' | 'nowMs'>
   #randomLeft = 0
   nowMs = performance.now()
   second = Math.floor(this.nowMs / 1000)
@@ -107,7 +110,7 @@ class ResolverWorker {
       message => this.#sendMapper(message),
       () => this.nowMs,
     )
-    this.resolver = new Resolver(setup, {
+    this.#ports = {
       upstreams: this.upstreams,
       upstreamServers: setup.upstreams.map(server => this.upstreams.makeState(server)),
       forwarders: setup.forwarders.map(server => this.upstreams.makeState(server)),
@@ -117,6 +120,9 @@ class ResolverWorker {
         this.#nativeOpen.set(id, done)
         tell({ what: 'ask-native', id, family, reference })
       },
+    }
+    this.resolver = new Resolver(setup, {
+      ...this.#ports,
       budget: new NewNameBudget(NEW_NAMES_BURST, NEW_NAMES_PER_SECOND),
       now: () => this.second,
     })
@@ -290,6 +296,7 @@ class ResolverWorker {
       if (message.what === 'stop') this.#stopping = true
       else if (message.what === 'forget') this.resolver.forgetMappings()
       else if (message.what === 'tcp-query') this.#tcpQuery(message)
+      else if (message.what === 'trace') this.#trace(message)
       else if (message.what === 'tcp-answer') take(this.#tcpOpen, message.id)?.(message.bytes)
       else take(this.#nativeOpen, message.id)?.(message.address)
     }
@@ -312,6 +319,15 @@ class ResolverWorker {
         tell({ what: 'tcp-reply', id, bytes: answer })
       },
     })
+  }
+
+  #trace({ id, name, optionPrefix }: ToWorker & { what: 'trace' }): void {
+    const ports = {
+      ...this.#ports,
+      remembered: (of: Name) => this.resolver.remembered(of),
+      nowMs: () => performance.now(),
+    }
+    traceName(name, { ...setup, optionPrefix }, ports, trace => tell({ what: 'traced', id, trace }))
   }
 
   // ---- the loop
