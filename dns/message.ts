@@ -1,9 +1,9 @@
 /**
  * DNS messages (RFC 1035 section 4, EDNS: RFC 6891). Strict: what does not fit is a fault, never an exception, never half a message.
  *
- * Time is linear in the length: a compression pointer leads to an earlier byte than the label run it ends, so every name is read in at most
- * 255 steps (RFC 9267 lists what happens otherwise). Record data is kept as bytes with its names uncompressed (RFC 3597 section 4 says which types
- * have any), and written again with names compressed only where RFC 1035 allows it.
+ * Time is linear in the length: a compression pointer leads to an earlier byte than the label run it ends, and a name follows no more of them
+ * than it has any use for, so that every name is read in at most 255 steps (RFC 9267 lists what happens otherwise). Record data is kept as bytes with
+ * its names uncompressed (RFC 3597 section 4 says which types have any), and written again with names compressed only where RFC 1035 allows it.
  */
 import { Class, Flag, Opcode, Type } from './constants.ts'
 import { MAX_NAME, type Name, ROOT } from './name.ts'
@@ -46,17 +46,19 @@ export interface Message {
   tsig?: ResourceRecord & { /** where the record starts in the message */ start: number }
 }
 
-export type MessageFault =
-  | 'short'
-  | 'truncated'
-  | 'name'
-  | 'pointer'
-  | 'label'
-  | 'data'
-  | 'trailing'
-  | 'opt'
-  | 'tsig'
-  | 'long'
+export const messageFaults = [
+  'short',
+  'truncated',
+  'name',
+  'pointer',
+  'label',
+  'data',
+  'trailing',
+  'opt',
+  'tsig',
+  'long',
+] as const
+export type MessageFault = (typeof messageFaults)[number]
 
 export const opcodeOf = (flags: number): number => (flags >> 11) & 15
 export const rcodeOf = (message: Message): number => (message.flags & 15) | ((message.edns?.extendedRcode ?? 0) << 4)
@@ -89,6 +91,8 @@ const layouts: Readonly<Record<number, readonly Field[]>> = {
 const LAST_COMPRESSED = Type.MX
 const FIXED: Readonly<Record<number, number>> = { [Type.A]: 4, [Type.AAAA]: 16 }
 const SIZES = { u16: 2, u32: 4 } as const
+/** one before the longest name, and one behind each of its labels */
+const MOST_POINTERS = 128
 
 class Fault extends Error {
   readonly fault: MessageFault
@@ -137,6 +141,7 @@ class Reader {
     // the first byte that was read of this run of labels; a pointer must lead to before it
     let runStart = at
     let end = -1
+    let pointers = 0
     for (;;) {
       if (at >= bytes.length) throw new Fault('truncated')
       const length = bytes[at]!
@@ -154,7 +159,7 @@ class Reader {
       } else if (length >= 192) {
         if (at + 2 > bytes.length) throw new Fault('truncated')
         const target = ((length & 63) << 8) | bytes[at + 1]!
-        if (target >= runStart || target < HEADER) throw new Fault('pointer')
+        if (target >= runStart || target < HEADER || ++pointers > MOST_POINTERS) throw new Fault('pointer')
         if (end < 0) end = at + 2
         runStart = target
         at = target
@@ -385,10 +390,7 @@ export function nameAt(data: Uint8Array, start: number): Name {
 /** What a message is made of; sections that are left out are empty. */
 export type MessageParts = Pick<Message, 'id' | 'flags'> & Partial<Omit<Message, 'tsig'>>
 
-/**
- * The bytes. Where they would be more than `most`, the three sections are left out and TC is set (RFC 2181 section 9). Throws for a message
- * of more than 65,535 bytes without a limit.
- */
+/** The bytes. Where they would be more than `most`, the three sections are left out and TC is set (RFC 2181 section 9). */
 export function encodeMessage(parts: MessageParts, most = MAX_MESSAGE): Uint8Array {
   const whole = encodeWhole(parts)
   if (whole.length <= most) return whole

@@ -8,8 +8,16 @@
  */
 import { randomInt } from 'node:crypto'
 import { connect } from 'node:net'
-import { Class, formatRcode, Rcode, Type } from './constants.ts'
-import { decodeMessage, decodeSoa, encodeMessage, type Message, type ResourceRecord, rcodeOf } from './message.ts'
+import { Class, Flag, formatRcode, Opcode, Rcode, Type } from './constants.ts'
+import {
+  decodeMessage,
+  decodeSoa,
+  encodeMessage,
+  type Message,
+  opcodeOf,
+  type ResourceRecord,
+  rcodeOf,
+} from './message.ts'
 import { formatName, isAtOrBelow, lowerName, type Name } from './name.ts'
 import { FrameReader } from './tcpListener.ts'
 import { framed } from './tcpQuery.ts'
@@ -144,7 +152,9 @@ class TransferState {
 
   take(message: Message, bytes: number): string | undefined {
     if (message.id !== this.#id) return 'an answer to another question (its id)'
-    if ((message.flags & 0x8000) === 0) return 'a question instead of an answer'
+    if ((message.flags & Flag.QR) === 0) return 'a question instead of an answer'
+    // of updates alone records may be without their data
+    if (opcodeOf(message.flags) !== Opcode.QUERY) return 'an answer to another kind of question'
     const [question] = message.questions
     if (message.questions.length > 1 || (this.#messages === 0 && !question)) return 'an answer without its question'
     if (question && (question.type !== Type.AXFR || lowerName(question.name) !== this.#zone))
@@ -162,7 +172,7 @@ class TransferState {
 
   #record(record: ResourceRecord): string | undefined {
     if (this.isComplete) return 'records after the end of the zone'
-    const isApexSoa = record.type === Type.SOA && lowerName(record.name) === this.#zone
+    const isApexSoa = record.type === Type.SOA && record.class === Class.IN && lowerName(record.name) === this.#zone
     if (this.#serial === undefined) {
       if (!isApexSoa) return 'the zone does not begin with its SOA record'
       this.#serial = decodeSoa(record.data).serial

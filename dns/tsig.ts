@@ -4,7 +4,7 @@
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import { Class, Rcode, Type } from './constants.ts'
 import { HEADER, type Message, nameAt, type ResourceRecord } from './message.ts'
-import { formatName, lowerName, type Name, nameToBytes, parseName } from './name.ts'
+import { formatName, lowerName, MAX_NAME, type Name, nameToBytes, parseName } from './name.ts'
 
 export interface TsigKey {
   /** lower case */
@@ -13,7 +13,8 @@ export interface TsigKey {
   secret: Uint8Array
 }
 
-export type TsigFault = 'unsigned' | 'bad key' | 'bad signature' | 'bad time' | 'malformed'
+export const tsigFaults = ['unsigned', 'bad key', 'bad signature', 'bad time', 'malformed'] as const
+export type TsigFault = (typeof tsigFaults)[number]
 
 const FUDGE_S = 300
 const digests: ReadonlyMap<Name, { digest: string; length: number }> = new Map(
@@ -54,7 +55,7 @@ interface TsigData {
 function decodeData(data: Uint8Array): TsigData | undefined {
   let end = 0
   while (end < data.length && data[end]! > 0 && data[end]! < 64) end += 1 + data[end]!
-  if (end >= data.length || data[end] !== 0) return undefined
+  if (end >= Math.min(data.length, MAX_NAME) || data[end] !== 0) return undefined
   const algorithm = lowerName(nameAt(data, 0))
   const view = new DataView(data.buffer, data.byteOffset, data.length)
   let at = algorithm.length

@@ -276,5 +276,7 @@ function refuseSignature(
   const answer = finish(request, Rcode.NOTAUTH)
   if (fault === 'bad time' && signer) return signer.sign(answer, Rcode.BADTIME, signedAt).message
   const error = fault === 'bad key' ? Rcode.BADKEY : Rcode.BADSIG
-  return appendTsigError(answer, request.message.tsig!, error, Math.floor(now))
+  const whole = appendTsigError(answer, request.message.tsig!, error, Math.floor(now))
+  // the names of key and algorithm are the asker's, and may be long
+  return whole.length <= largestAnswer(request) ? whole : headerOnly(answer, Rcode.NOTAUTH)
 }

@@ -102,6 +102,21 @@ describe('one message', () => {
     )
   })
 
+  it('an algorithm with a name of more than 255 bytes is none', () => {
+    const data = [
+      ...`\x01a`
+        .repeat(128)
+        .split('')
+        .map(c => c.charCodeAt(0)),
+      0,
+      ...new Array<number>(16).fill(0),
+    ]
+    const rest = [0, 0, 250, 0, 255, 0, 0, 0, 0, data.length >> 8, data.length & 255, ...data]
+    const bytes = Uint8Array.from([...message, ...rest])
+    bytes[11] = 1
+    expect(verify(bytes)).toBe('malformed')
+  })
+
   it('no bytes in the place of the data make it throw', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 120 }), data => {

@@ -348,6 +348,16 @@ describe('signatures', () => {
     expect(tsigErrorOf(answer.tsig!)).toBe(error)
   })
 
+  it('of a key with a name too long to repeat: without a signature, in 512 bytes', () => {
+    const longName = `${'a'.repeat(63)}.`.repeat(3)
+    const by = key(`hmac-sha256:${longName}:bXkgc2VjcmV0`)
+    const bytes = new TsigSigner(by, () => NOW).sign(query(`${longName}example.com. SOA`)).message
+    const answer = server.answer(bytes, udp) as Uint8Array
+    expect(answer.length).toBeLessThanOrEqual(512)
+    expect(decoded(answer)).toMatchObject({ flags: Flag.QR | Rcode.NOTAUTH })
+    expect(decoded(server.answer(bytes, { ...udp, transport: 'tcp' })).tsig).toBeDefined()
+  })
+
   it('of another time are answered with a signature, so that the asker learns of its clock', () => {
     const late = () => NOW - 1000
     const asked = new TsigSigner(key(), late).sign(soa)
