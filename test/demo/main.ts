@@ -1,15 +1,15 @@
 /**
- * `npm run demo`: three networks on this machine, each with its own gateway; see networks.ts for the drawing.
+ * `npm run demo`: three networks on this machine, each with its own gateway and its own names, and a public DNS; see networks.ts for the drawing.
  *
  *   npm run demo              shows what works, then stays up until Ctrl-C and says what to try
  *   npm run demo -- --check   one line per check, cleans up, exit code 0 or 1
  *
  * Everything lives in network namespaces of its own; nothing is left behind, however this process ends (netns.ts).
  */
-import { existsSync } from 'node:fs'
+import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Checks, expectSame } from '../support/checks.ts'
-import { type Lab, openLab, requireProgram, runProgram } from '../support/netns.ts'
+import { eventually, type Lab, type Namespace, openLab, requireProgram, runProgram } from '../support/netns.ts'
 import { joinInternet, Network } from '../support/networks.ts'
 import {
   enterFromOutside,
@@ -18,8 +18,9 @@ import {
   onOutsideStop,
   reenter,
 } from '../support/userNamespace.ts'
-import { type DemoNetworks, runDemoChecks } from './checks.ts'
-import { drawing, links, plans, remote } from './networks.ts'
+import { type DemoNetworks, fetcherFor, runDemoChecks, serveSite, zonesKnown } from './checks.ts'
+import { drawing, internalZoneOf, PUBLIC_DNS, planOf, publicZoneOf, sites } from './networks.ts'
+import { startPublicDns } from './publicDns.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const IPREF = join(ROOT, 'cli/ipref')
@@ -66,38 +67,79 @@ async function showNetworks(lab: Lab, staysUp: boolean): Promise<Checks> {
   if (!staysUp) return checks
   say('\n$ ipref status          (on gateway 1)')
   say(await requireProgram([IPREF, 'status', '-control-socket', networks.one.controlSocket]))
-  say(`$ ipref trace ${remote.bob}`)
-  say((await runProgram([IPREF, 'trace', remote.bob, '-control-socket', networks.one.controlSocket])).stdout)
+  say('$ ipref trace web.example.net')
+  const traced = ['trace', 'web.example.net', '-control-socket', networks.one.controlSocket]
+  say((await networks.one.gateway.run([IPREF, ...traced])).stdout)
   say(whatToTry(lab, networks))
   return checks
 }
 
 async function build(lab: Lab): Promise<DemoNetworks> {
   const internet = await lab.add('internet', { forwards: true })
+  const zoneFile = (zone: string) => lab.file(`${zone}.zone`)
   const networks = await Promise.all(
-    plans.map(async plan => {
-      const network = await Network.build(lab, plan)
-      await joinInternet(lab, network, internet, links[plan.name]!)
-      network.startGateway()
+    sites.map(async site => {
+      writeFileSync(zoneFile(site.internalZone), internalZoneOf(site))
+      writeFileSync(zoneFile(site.publicZone), publicZoneOf(site))
+      const network = await Network.build(lab, planOf(site, zoneFile))
+      await joinInternet(lab, network, internet, {
+        gateway: site.wan.map(({ gateway }) => gateway),
+        router: site.wan.map(({ router }) => router),
+      })
       return network
     }),
   )
-  await Promise.all(networks.map(network => network.ready()))
+  const publicZones = sites.map(site => ({ site, zoneFile: zoneFile(site.publicZone) }))
+  say(`  public DNS: ${await startPublicDns(lab, internet, publicZones, IPREF)}\n`)
+  for (const network of networks) network.startGateway()
   const [one, two, three] = networks as [Network, Network, Network]
-  return { one, two, three }
+  await Promise.all([
+    ...networks.map(network => published(network)),
+    ...sites.map((site, i) => serveSite(networks[i]!.host(site.host))),
+    zonesKnown(
+      internet,
+      PUBLIC_DNS[4],
+      sites.map(site => site.publicZone),
+    ),
+  ])
+  const fetcher = fetcherFor((await runProgram(['curl', '--version'])).code === 0)
+  return { internet, one, two, three, zoneFile, fetcher }
 }
 
-function whatToTry(lab: Lab, { one, two }: DemoNetworks): string {
-  const enter = `${process.getuid?.() === 0 && !isInsideUserNamespace() ? '' : enterFromOutside(lab.folder)}ip netns exec`
-  const log = (network: Network) => `tail -f ${lab.file(`${network.plan.name}.log`)}`
+/** Resolves when the DNS agent of a gateway has published the host of its zones. */
+async function published(network: Network): Promise<void> {
+  await network.ready()
+  await eventually(`gateway ${network.plan.name} publishes its site`, async () => {
+    const { counts } = (await network.status()).mappings
+    return Object.entries(counts).some(([owner, count]) => owner.startsWith('dns:') && count > 0)
+  })
+}
+
+/** A script that runs a command on a host or gateway, wherever it is called from. */
+function writeOn(lab: Lab, namespaces: readonly Namespace[]): string {
+  const path = lab.file('on')
+  const lines = namespaces.map(
+    one => `  ${one.label}) exec ${enterFromOutside(lab.folder)}${one.enter.join(' ')} "$@" ;;`,
+  )
+  writeFileSync(path, `#!/bin/sh\nhost=$1; shift\ncase $host in\n${lines.join('\n')}\nesac\n`, { mode: 0o755 })
+  return path
+}
+
+function whatToTry(lab: Lab, { one, two, three, zoneFile }: DemoNetworks): string {
+  const namespaces = [one, two, three].flatMap(network => [network.gateway, ...network.hosts.values()])
+  const on = writeOn(lab, namespaces)
+  const control = `-control-socket ${one.controlSocket}`
   return `Everything is up until Ctrl-C. Try, in another terminal${isInsideUserNamespace() ? '' : ' (as root)'}:
-  ${enter} ${one.host('anna').name} ping ${remote.bob}
-  ${enter} ${one.host('anna').name} traceroute -n ${remote.carol}
-  ${enter} ${two.host('bob').name} tcpdump -ni eth0          # bob sees anna as ${remote.anna}
-  ${enter} ${two.gateway.name} tcpdump -ni wan udp port 1045  # the tunnel
-  ${IPREF} status --watch -control-socket ${one.controlSocket}
-  ${log(one)}
-The hosts file of gateway 1, ${one.hostsFile}, is watched: a line added there is in force at once.`
+  ${on} anna curl http://web.example.net
+  ${on} anna ping web.example.org
+  ${on} carol traceroute -n web.example.net
+  ${on} bob tcpdump -ni eth0                    # who reaches bob, as bob sees it
+  ${on} gw-2 tcpdump -ni wan udp port 1045      # the tunnel
+  ${on} gw-1 ${IPREF} trace web.example.net ${control}
+  ${IPREF} status --watch ${control}
+Publish another host: a line with its address in ${zoneFile('one.internal')},
+and one with its AA record in ${zoneFile('example.com')}: in force within seconds.
+What gateway 1 says of it: tail -f ${lab.file('1.log')}`
 }
 
 async function expectNothingLeft(lab: Lab): Promise<undefined> {

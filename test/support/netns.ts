@@ -15,7 +15,7 @@
  * Needs the right to make network namespaces: root, or the inside of userNamespace.ts.
  */
 import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process'
-import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -33,6 +33,26 @@ done
 rm -rf "$2"
 `
 const JANITOR = `trap '' INT TERM HUP; cat >/dev/null; ${REMOVE_LAB}`
+
+/**
+ * $1: a resolv.conf; the rest: a command, to which it is /etc/resolv.conf. `ip netns exec` has given it mounts of its own, which end with it. Where
+ * /etc/resolv.conf is a link that leads nowhere, /run is private. Names are looked up in files and DNS, whatever the machine has beside.
+ */
+const WITH_NAMES = `set -e
+conf=$1; shift
+put() {
+  over=$(readlink -m "$2")
+  case $over in
+    /run/*) [ -e "$over" ] || { mount -t tmpfs tmpfs /run; mkdir -p "\${over%/*}"; : >"$over"; } ;;
+  esac
+  mount --bind "$1" "$over"
+}
+[ ! -d /run/nscd ] || mount -t tmpfs tmpfs /run/nscd
+[ ! -e /etc/nsswitch.conf ] || put "\${conf%/*}/nsswitch.conf" /etc/nsswitch.conf
+put "$conf" /etc/resolv.conf
+exec "$@"
+`
+const NSSWITCH = 'passwd: files\ngroup: files\nhosts: files dns\nnetworks: files\n'
 
 export interface Outcome {
   code: number
@@ -69,16 +89,31 @@ export class Namespace {
   readonly name: string
   readonly label: string
   readonly #lab: Lab
+  #enter: readonly string[]
 
   constructor(lab: Lab, label: string) {
     this.#lab = lab
     this.label = label
     this.name = `${lab.prefix}-${label}`
+    this.#enter = ['ip', 'netns', 'exec', this.name]
+  }
+
+  /** The words before a command that is to run in here. */
+  get enter(): readonly string[] {
+    return this.#enter
+  }
+
+  /** What runs in here from now on has these name servers, at port 53. */
+  useNameServers(addresses: readonly string[]): void {
+    const file = this.#lab.file(`${this.label}-resolv.conf`)
+    const lines = [...addresses.map(address => `nameserver ${address}`), 'options timeout:2 attempts:3']
+    writeFileSync(file, `${lines.join('\n')}\n`)
+    this.#enter = ['ip', 'netns', 'exec', this.name, 'sh', this.#lab.withNames(), file]
   }
 
   /** Runs a program to its end. An exit code other than 0 is a result; a time-out gives code 124. */
   run(argv: readonly string[], options: RunOptions = {}): Promise<Outcome> {
-    return runProgram(['ip', 'netns', 'exec', this.name, ...argv], options)
+    return runProgram([...this.#enter, ...argv], options)
   }
 
   /** As run, but an exit code other than 0 is an error. Resolves to what was printed. */
@@ -109,7 +144,7 @@ export class Namespace {
 
   /** Starts a program that is ended with the lab at the latest. */
   start(argv: readonly string[], options: { log: string; env?: NodeJS.ProcessEnv }): Running {
-    return this.#lab.startProgram(['ip', 'netns', 'exec', this.name, ...argv], options)
+    return this.#lab.startProgram([...this.#enter, ...argv], options)
   }
 }
 
@@ -170,6 +205,16 @@ export class Lab {
 
   file(name: string): string {
     return join(this.folder, name)
+  }
+
+  /** The script that runs a command with a resolv.conf of its own. */
+  withNames(): string {
+    const script = this.file('with-names')
+    if (!existsSync(script)) {
+      writeFileSync(this.file('nsswitch.conf'), NSSWITCH)
+      writeFileSync(script, WITH_NAMES)
+    }
+    return script
   }
 
   startProgram(argv: readonly string[], options: { log: string; env?: NodeJS.ProcessEnv }): Running {

@@ -25,6 +25,8 @@ export interface NetworkPlan {
   lan: readonly string[]
   /** label of a host → its addresses in CIDR form */
   hosts: Readonly<Record<string, readonly string[]>>
+  /** what hosts ask for names; absent: what this machine asks */
+  nameServers?: readonly string[]
   /** lines of the hosts file */
   mappings: readonly string[]
   /** further flags of `ipref gateway` */
@@ -64,6 +66,7 @@ export class Network {
       await lab.connect({ in: host, device: 'eth0', addresses }, { in: gateway, device, addresses: [] })
       await gateway.ip(`link set dev ${device} master lan`)
       await host.ip(...plan.lan.map(address => `route add default via ${address.split('/')[0]}`))
+      if (plan.nameServers) host.useNameServers(plan.nameServers)
       hosts.set(label, host)
     }
     return new Network(lab, plan, { gateway, hosts })
