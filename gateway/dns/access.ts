@@ -17,7 +17,11 @@ export const localPrefixes: readonly Prefix[] = [
   'fe80::/10',
 ].map(text => parsePrefix(text)!)
 
-export const Access = { allowed: 0, refused: 1, slip: 2, drop: 3 } as const
+/** `outside`: allowed, but not from a local network. */
+export const Access = { allowed: 0, refused: 1, slip: 2, drop: 3, outside: 4 } as const
+
+/** Over UDP, answers to the outside are at most this many times as long as the question. */
+export const MOST_RATIO = 10
 
 const MOST_NETWORKS = 10_000
 const SLIP = 2
@@ -32,7 +36,7 @@ export class AccessList {
   readonly #allowed: readonly Prefix[]
   readonly #limit: number
   readonly #networks = new Map<string, Bucket>()
-  readonly #last4 = { address: -1, verdict: Access.refused as number, isLocal: false }
+  readonly #last4 = { address: -1, verdict: Access.refused as number }
   #slip = 0
 
   /** `limit`: answers a second for each network of askers that are not local; 0: no limit */
@@ -49,20 +53,20 @@ export class AccessList {
       if (last.address !== address || address === -1) {
         const plain = bytes.slice(at, at + 4)
         last.address = address
-        last.verdict = this.#isAllowed(plain) ? Access.allowed : Access.refused
-        last.isLocal = isLocal(plain)
+        last.verdict = this.#verdictOf(plain)
       }
-      if (last.isLocal && last.verdict === Access.allowed) return Access.allowed
-      return this.#meter(bytes.slice(at, at + 4), last.verdict, second)
+      return last.verdict === Access.allowed
+        ? Access.allowed
+        : this.#meter(bytes.slice(at, at + 4), last.verdict, second)
     }
     const plain = bytes.slice(at, at + 16)
-    const verdict = this.#isAllowed(plain) ? Access.allowed : Access.refused
-    if (verdict === Access.allowed && isLocal(plain)) return verdict
-    return this.#meter(plain, verdict, second)
+    const verdict = this.#verdictOf(plain)
+    return verdict === Access.allowed ? verdict : this.#meter(plain, verdict, second)
   }
 
-  #isAllowed(address: Uint8Array): boolean {
-    return this.#allowed.some(prefix => prefixContains(prefix, address))
+  #verdictOf(address: Uint8Array): number {
+    if (!this.#allowed.some(prefix => prefixContains(prefix, address))) return Access.refused
+    return isLocal(address) ? Access.allowed : Access.outside
   }
 
   #meter(address: Uint8Array, verdict: number, second: number): number {
@@ -70,7 +74,7 @@ export class AccessList {
     const key = address.length === 4 ? address.subarray(0, 3).join('.') : formatAddress(address.fill(0, 7))
     let bucket = this.#networks.get(key)
     if (!bucket) {
-      if (this.#networks.size >= MOST_NETWORKS) this.#networks.clear()
+      if (this.#networks.size >= MOST_NETWORKS) this.#networks.delete(this.#networks.keys().next().value!)
       bucket = { second, used: 0 }
       this.#networks.set(key, bucket)
     }
@@ -79,7 +83,7 @@ export class AccessList {
       bucket.used = 0
     }
     if (++bucket.used <= this.#limit) return verdict
-    return ++this.#slip % SLIP === 0 ? Access.slip : Access.drop
+    return verdict === Access.outside && ++this.#slip % SLIP === 0 ? Access.slip : Access.drop
   }
 }
 
@@ -87,10 +91,16 @@ function isLocal(address: Uint8Array): boolean {
   return isLoopback(address) || localPrefixes.some(prefix => prefixContains(prefix, address))
 }
 
+/** Whom a budget is for: an IPv4 address, the /64 of an IPv6 address. */
+export function budgetKey(address: Uint8Array): string {
+  return formatAddress(address.length === 4 ? address : address.slice().fill(0, 8))
+}
+
 /** How many new mappings one asker may cause: a bucket that fills again (RFC 4732). */
 export class NewNameBudget {
   readonly #burst: number
   readonly #perSecond: number
+  /** the one that asked last is at the end */
   readonly #askers = new Map<string, { left: number; at: number }>()
 
   constructor(burst: number, perSecond: number) {
@@ -98,18 +108,16 @@ export class NewNameBudget {
     this.#perSecond = perSecond
   }
 
-  /** False: used up for now. `now` in seconds. */
-  take(asker: string, now: number): boolean {
-    let bucket = this.#askers.get(asker)
-    if (!bucket) {
-      if (this.#askers.size >= MOST_NETWORKS) this.#askers.clear()
-      bucket = { left: this.#burst, at: now }
-      this.#askers.set(asker, bucket)
-    }
+  /** False: used up for now, and nothing taken. `now` in seconds. */
+  take(asker: string, mappings: number, now: number): boolean {
+    const bucket = this.#askers.get(asker) ?? { left: this.#burst, at: now }
+    this.#askers.delete(asker)
+    if (this.#askers.size >= MOST_NETWORKS) this.#askers.delete(this.#askers.keys().next().value!)
+    this.#askers.set(asker, bucket)
     bucket.left = Math.min(this.#burst, bucket.left + (now - bucket.at) * this.#perSecond)
     bucket.at = now
-    if (bucket.left < 1) return false
-    bucket.left--
+    if (bucket.left < mappings) return false
+    bucket.left -= mappings
     return true
   }
 }

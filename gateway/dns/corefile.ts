@@ -8,7 +8,11 @@
  *       forward . 192.0.2.53
  *   }
  */
+import { parseName } from '../../dns/name.ts'
 import type { Given } from '../../runtime/settings.ts'
+import { parseEndpoint } from './endpoint.ts'
+
+const DNS_PORT = 53
 
 export interface CorefileZone {
   origin: string
@@ -55,18 +59,19 @@ export function readCorefile(
     return undefined
   }
   const problem = (line: number, what: string) => void problems.push(`${path}:${line}: ${what}`)
-  const blocks = parseDirectives(tokens(text), problem)
+  const blocks = parseDirectives(tokens(text, problem), problem)
   return new Translator(path, problem).translate(blocks)
 }
 
 // ---- text to directives
 
-function tokens(text: string): Token[] {
+function tokens(text: string, problem: (line: number, what: string) => void): Token[] {
   const out: Token[] = []
   for (const [i, line] of text.split('\n').entries()) {
-    const words = line.match(/#.*|"(?:[^"\\]|\\.)*"|[{}](?=\s|$)|[^\s"]+/g) ?? []
+    const words = line.match(/#.*|"(?:[^"\\]|\\.)*"|[{}](?=\s|$)|[^\s"]+|"/g) ?? []
     for (const word of words) {
       if (word.startsWith('#')) break
+      if (word === '"') problem(i + 1, 'a " without its end on the same line')
       out.push({ text: word.startsWith('"') ? word.slice(1, -1) : word, line: i + 1 })
     }
     out.push({ text: '\n', line: i + 1 })
@@ -87,8 +92,9 @@ function parseDirectives(all: readonly Token[], problem: (line: number, what: st
       const token = all[at++]!
       if (token.text === '\n') end()
       else if (token.text === '{') {
+        const inner = block(true, token.line)
         if (words.length === 0) problem(token.line, 'a { without a name before it')
-        directives.push({ words, block: block(true, token.line) })
+        else directives.push({ words, block: inner })
         words = []
       } else if (token.text === '}') {
         end()
@@ -135,14 +141,11 @@ class Translator {
         line,
         `${words[0]?.text}: expected a server block, NAME[:PORT] { … }; snippets and imports are not read`,
       )
-    const keys = words.map(word => this.#key(word))
+    const keys = words.filter(word => word.text !== ',').map(word => this.#key(word))
     const binds = block.filter(d => d.words[0]!.text === 'bind').flatMap(d => d.words.slice(1))
-    const hosts = binds.length > 0 ? binds.map(b => b.text) : ['0.0.0.0', '::']
-    const ports = [...new Set(keys.map(key => key.port))]
-    const listen = hosts.flatMap(host =>
-      ports.map(port => (host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`)),
-    )
     const isIpref = block.some(d => d.words[0]!.text === 'ipref')
+    const ports = [...new Set(keys.map(key => key.port))]
+    const listen = this.#addresses(binds.length > 0 ? binds : ['0.0.0.0', '::'].map(text => ({ text, line })), ports)
     if (isIpref && this.#hasIpref) return this.#problem(line, 'a second server block with ipref; there can be one')
     this.#hasIpref ||= isIpref
     if (isIpref) for (const address of listen) this.#give('listen', words[0]!, address)
@@ -152,11 +155,28 @@ class Translator {
     for (const directive of block) this.#plugin(directive, keys, { listen, isIpref, transferTo })
   }
 
+  #addresses(hosts: readonly Token[], ports: readonly number[]): string[] {
+    return hosts.flatMap(({ text, line }) =>
+      ports.flatMap(port => {
+        const address = text.includes(':') ? `[${text}]:${port}` : `${text}:${port}`
+        if (parseEndpoint(address, port)) return [address]
+        this.#problem(line, `${address} is no address to listen on; interfaces are not looked up`)
+        return []
+      }),
+    )
+  }
+
+  // NAME, NAME:PORT, dns://NAME, with a comma where there are several
   #key(word: Token): { name: string; port: number; token: Token } {
-    const match = /^(?:dns:\/\/)?(.*?)(?::(\d+))?$/.exec(word.text)!
-    if (/^[a-z]+:\/\//.test(word.text) && !word.text.startsWith('dns://'))
-      this.#problem(word.line, `${word.text}: only plain DNS is served`)
-    return { name: match[1] === '' ? '.' : match[1]!, port: Number(match[2] ?? 53), token: word }
+    const { text, line } = word
+    const match = /^(?:dns:\/\/)?(.*?)(?::(\d+))?,?$/.exec(text)!
+    const name = match[1] === '' ? '.' : match[1]!
+    if (/^[a-z]+:\/\//.test(text) && !text.startsWith('dns://'))
+      this.#problem(line, `${text}: only plain DNS is served`)
+    else if (text.startsWith('(')) this.#problem(line, `${text}: snippets are not read`)
+    else if (!isDomain(name))
+      this.#problem(line, `${text} is no domain; write networks as names below in-addr.arpa or ip6.arpa`)
+    return { name, port: Number(match[2] ?? DNS_PORT), token: word }
   }
 
   #plugin(
@@ -188,6 +208,8 @@ class Translator {
             'file: put zones into a server block of their own, with another port or address than ipref',
           )
         const zones = origins.length > 0 ? origins.map(o => o.text) : keys.map(key => key.name)
+        for (const origin of origins)
+          if (!isDomain(origin.text)) this.#problem(line, `file: ${origin.text} is no domain`)
         for (const origin of zones)
           this.#result.zones.push({ origin, file: file.text, listen: at.listen, transferTo: at.transferTo })
         return
@@ -227,10 +249,20 @@ class Translator {
   #transfer({ words, block }: Directive): string[] {
     const to: string[] = []
     for (const { words: inner } of block ?? []) {
-      if (inner[0]!.text === 'to') to.push(...inner.slice(1).map(token => token.text))
+      if (inner[0]!.text === 'to') to.push(...inner.slice(1).map(token => this.#transferTo(token)))
       else this.#problem(inner[0]!.line, `transfer: ${inner[0]!.text} is not known; write to ADDRESS…`)
     }
     if (to.length === 0) this.#problem(words[0]!.line, 'transfer: to whom is missing; write to ADDRESS…')
     return to
   }
+
+  #transferTo({ text, line }: Token): string {
+    if (text !== '*' && !parseEndpoint(text, DNS_PORT))
+      this.#problem(line, `transfer: ${text} is no address; write ADDRESS, ADDRESS:PORT or *`)
+    return text
+  }
+}
+
+function isDomain(text: string): boolean {
+  return !text.includes('/') && parseName(text) !== undefined
 }

@@ -7,6 +7,7 @@ import {
   decodeHeader,
   encodeGetEncoded,
   MESSAGE_HEADER,
+  type MessageHeader,
   Mode,
   recordLength,
 } from '../../ipref/mapperMessage.ts'
@@ -19,6 +20,8 @@ export type MapperAnswer = { encoded: Uint8Array } | 'refused' | 'unavailable'
 
 interface Question {
   readonly deadline: number
+  /** as it was sent: the answer repeats its record */
+  readonly request: Uint8Array
   readonly done: (answer: MapperAnswer) => void
 }
 
@@ -51,7 +54,7 @@ export class MapperClient {
       name,
     )
     if (!this.#send(message)) return this.#unavailable(done)
-    this.#open.set(this.#nextId, { deadline: this.#now() + PATIENCE_MS, done })
+    this.#open.set(this.#nextId, { deadline: this.#now() + PATIENCE_MS, request: message, done })
   }
 
   #unavailable(done: (answer: MapperAnswer) => void): void {
@@ -69,7 +72,8 @@ export class MapperClient {
       this.#open.delete(header.id)
       return question.done('refused')
     }
-    if (header.mode !== Mode.ack || message.length < MESSAGE_HEADER + recordLength(header)) return
+    // a late answer to an id that was used before is about somebody else
+    if (header.mode !== Mode.ack || !isAbout(question.request, message, header)) return
     const length = header.encodedFamily === 4 ? 4 : 16
     this.counts.acks++
     this.#open.delete(header.id)
@@ -95,4 +99,14 @@ export class MapperClient {
     }
     return Number.POSITIVE_INFINITY
   }
+}
+
+/** Same families, same context and reference, and an encoded address. */
+function isAbout(request: Uint8Array, answer: Uint8Array, header: MessageHeader): boolean {
+  const end = MESSAGE_HEADER + recordLength(header)
+  const length = header.encodedFamily === 4 ? 4 : 16
+  if (answer.length < end || answer[4] !== request[4]) return false
+  if (answer.subarray(MESSAGE_HEADER, MESSAGE_HEADER + length).every(byte => byte === 0)) return false
+  for (let i = MESSAGE_HEADER + 2 * length; i < end; i++) if (answer[i] !== request[i]) return false
+  return true
 }

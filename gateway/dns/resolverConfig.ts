@@ -1,19 +1,17 @@
 /** Configuration of the resolver, alone (`ipref resolver`, from flags, YAML or a Corefile) and as a part of the gateway. Problems name flag or file and line. */
 import { lowerName, type Name, parseName, ROOT } from '../../dns/name.ts'
-import { type Prefix, parseAddress, parsePrefix } from '../../ipref/address.ts'
+import { type Prefix, parsePrefix } from '../../ipref/address.ts'
 import { helpText, isOn, optionsOf, parseSettings, SettingsReader } from '../../runtime/settings.ts'
 import { localPrefixes } from './access.ts'
 import { type CorefileZone, readCorefile } from './corefile.ts'
+import { type Endpoint, parseEndpoint } from './endpoint.ts'
 import { resolverIntro, resolverProgram } from './resolverOptions.ts'
 import type { UpstreamServer } from './upstreams.ts'
 
+export { type Endpoint, parseEndpoint }
+
 export const RESOLVER_PORT = 1053
 const DNS_PORT = 53
-
-export interface Endpoint {
-  address: Uint8Array
-  port: number
-}
 
 export interface ResolverConfig {
   listen: readonly Endpoint[]
@@ -49,14 +47,6 @@ export type ParsedResolverConfig =
   | { problems: string[] }
   | { help: string }
   | { version: true }
-
-/** ADDRESS, ADDRESS:PORT, [ADDRESS]:PORT. */
-export function parseEndpoint(text: string, standardPort: number): Endpoint | undefined {
-  const match = /^(?:\[([^\]]+)\]|([^:[\]]+))(?::(\d+))?$/.exec(text)
-  const address = parseAddress(match?.[1] ?? match?.[2] ?? text)
-  const port = match?.[3] === undefined ? standardPort : Number(match[3])
-  return address && port <= 65535 ? { address, port } : undefined
-}
 
 function serverOf(text: string): UpstreamServer | undefined {
   const endpoint = parseEndpoint(text.replace(/^dns:\/\//, ''), DNS_PORT)
