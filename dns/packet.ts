@@ -120,6 +120,21 @@ export function walkRecords(bytes: Uint8Array): WalkedMessage | undefined {
   return p === bytes.length ? { questionEnd: nameEnd + 4, records } : undefined
 }
 
+/** Is this one question and all the records that it counts, to the last byte? */
+export function isWhole(bytes: Uint8Array): boolean {
+  if (bytes.length < HEADER || bytes[4] !== 0 || bytes[5] !== 1) return false
+  let p = skipName(bytes, HEADER)
+  if (p < 0 || p + 4 > bytes.length) return false
+  p += 4
+  const word = (at: number) => (bytes[at]! << 8) | bytes[at + 1]!
+  for (let left = word(6) + word(8) + word(10); left > 0; left--) {
+    p = skipName(bytes, p)
+    if (p < 0 || p + 10 > bytes.length) return false
+    p += 10 + word(p + 8)
+  }
+  return p === bytes.length
+}
+
 const A_UPPER = 65
 const Z_UPPER = 90
 

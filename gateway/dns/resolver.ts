@@ -17,38 +17,33 @@ import {
   encodeMessage,
   HEADER,
   type Message,
-  nameAt,
   opcodeOf,
   type Question,
   type ResourceRecord,
-  stringsOf,
 } from '../../dns/message.ts'
 import { addressOfReverse, formatName, isAtOrBelow, lowerName, type Name, nameToBytes } from '../../dns/name.ts'
-import { Scan, type ScannedQuery, scanQuery, Variant, walkRecords } from '../../dns/packet.ts'
-import { formatAddress, type Prefix, prefixContains } from '../../ipref/address.ts'
+import { isWhole, Scan, type ScannedQuery, scanQuery, Variant, walkRecords } from '../../dns/packet.ts'
+import { formatAddress, type Prefix } from '../../ipref/address.ts'
 import { isContext } from '../mapper/assertions.ts'
+import { type AaFound, AaLookup, type AaResult, endOf, type Remote } from './aaLookup.ts'
 import type { NewNameBudget } from './access.ts'
 import { AnswerCache, type CachedAnswer } from './answerCache.ts'
+import { fitAnswer, forwardQuery, holdsAddressIn, leastOfAny, ttlOfForwarded } from './forwarding.ts'
 import type { MapperAnswer } from './mapperClient.ts'
-import {
-  type AaString,
-  aaOfString,
-  askUpstreams,
-  MOST_ADDRESSES,
-  MOST_ALIASES,
-  MOST_CONTEXT_NAMES,
-  MOST_STRINGS,
-  MOST_TTL,
-  MOST_UDP,
-  readAnswer,
-} from './upstreamAnswers.ts'
-import { type ServerState, type Upstreams, withoutCookie } from './upstreams.ts'
+import { Memory } from './memory.ts'
+import { MOST_UDP } from './upstreamAnswers.ts'
+import { findOpt, type ServerState, type Upstreams, withoutCookie } from './upstreams.ts'
 
 /** A mapping is good for three quarters of its lifetime, at least, after the mapper said so (wire.md section 2, lifetimes). */
 export const MAPPING_TTL = 10_800
-const NO_AA_TTL = 60
+const REVERSE_TTL = 60
+/** RFC 9520: a failure is remembered, so that a storm of questions does not become one of retries. */
 const FAILURE_TTL = 2
+/** Some of what a name has could not be found out. */
+const PARTIAL_TTL = 5
 const STALE_TTL = 30
+/** Longer answers are not kept: the size of the memory is that of its entries. */
+const MOST_KEPT_BYTES = 4096
 const MOST_NAMES = 100_000
 const MOST_JOBS = 20_000
 const VARIANTS = 32
@@ -89,20 +84,14 @@ export interface ResolverPorts {
 /** Who asked, and how it is answered. */
 export interface Asker {
   readonly overTcp: boolean
-  /** address as text, for budgets */
+  /** whose budget new names are charged to */
   readonly from: string
+  /** bytes that an answer may have */
+  readonly most: number
+  /** asks from the port of a service: is not told of errors, lest two services talk to each other for ever (CVE-2024-2169) */
+  readonly isService: boolean
   reply(answer: Uint8Array): void
 }
-
-interface AaFound {
-  kind: 'found'
-  /** the CNAME records from the question to the owner of the TXT records */
-  chain: readonly ResourceRecord[]
-  strings: readonly AaString[]
-  ttl: number
-}
-type AaResult = AaFound | { kind: 'none' } | { kind: 'failed'; why: string }
-type Addresses = { addresses: Uint8Array[]; ttl: number } | 'failed'
 
 /** `left`: seconds. */
 export interface Remembered {
@@ -120,54 +109,27 @@ interface Job {
   readonly isPlain: boolean
 }
 
-interface Kept<Value> {
-  value: Value
-  expires: number
+interface Failure {
+  code: number
+  why: string
+  /** seconds that it is remembered; what may be right again at once is not */
+  keepFor?: number
+  /** without an EDE */
+  isOrdinary?: true
 }
 
-/** A table that forgets what ran out, and the oldest when it is full. */
-class Memory<Value> {
-  readonly #entries = new Map<string, Kept<Value>>()
-  readonly #most: number
-
-  constructor(most: number) {
-    this.#most = most
-  }
-
-  get(key: string, now: number): Value | undefined {
-    const kept = this.#entries.get(key)
-    if (kept && kept.expires > now) return kept.value
-    if (kept) this.#entries.delete(key)
-    return undefined
-  }
-
-  /** Seconds that are left of what `get` found. */
-  left(key: string, now: number): number {
-    return (this.#entries.get(key)?.expires ?? now) - now
-  }
-
-  set(key: string, value: Value, expires: number): void {
-    this.#entries.delete(key)
-    if (this.#entries.size >= this.#most) this.#entries.delete(this.#entries.keys().next().value!)
-    this.#entries.set(key, { value, expires })
-  }
-
-  clear(): void {
-    this.#entries.clear()
-  }
-}
+/** What the mapper says, and that a host of ours has no address of that family. */
+type Mapped = MapperAnswer | 'other-family'
 
 export class Resolver {
   readonly #settings: ResolverSettings
   readonly #ports: ResolverPorts
   readonly cache: AnswerCache
-  readonly #aa = new Memory<AaResult>(MOST_NAMES)
-  readonly #addresses = new Memory<Addresses>(MOST_NAMES / 10)
+  readonly #lookup: AaLookup
   readonly #namesOfEncoded = new Memory<Name>(MOST_NAMES)
   /** what the mapper was asked for lately: asking again costs it nothing */
   readonly #mapped = new Memory<true>(2 * MOST_NAMES)
   readonly #jobs = new Map<string, Job>()
-  readonly #aaOpen = new Map<string, ((result: AaResult) => void)[]>()
   readonly #scan: ScannedQuery = { questionEnd: 0, type: 0, class: 0, variant: 0, payloadSize: 512 }
   readonly counts = {
     queries: 0,
@@ -187,6 +149,8 @@ export class Resolver {
     this.#settings = settings
     this.#ports = ports
     this.cache = new AnswerCache(settings.cacheSize)
+    const { contextFamilies: families } = settings
+    this.#lookup = new AaLookup(ports, { families, keeps: this.cache.enabled }, () => ports.now())
   }
 
   get open(): number {
@@ -197,13 +161,14 @@ export class Resolver {
   forgetMappings(): void {
     this.cache.clear()
     this.#namesOfEncoded.clear()
+    this.#mapped.clear()
   }
 
   /** What is kept for a name, for a person who asks. */
   remembered(name: Name): Remembered {
     const now = this.#ports.now()
     const key = lowerName(name)
-    const aa = this.#aa.get(key, now)
+    const aa = this.#lookup.remembered(name)
     const answers = new Map<string, Remembered['answers'][number]>()
     const question = new Uint8Array(key.length + 4)
     question.set(nameToBytes(key))
@@ -218,7 +183,11 @@ export class Resolver {
       }
     }
     return {
-      aa: aa && { found: aa.kind, strings: aa.kind === 'found' ? aa.strings.length : 0, left: this.#aa.left(key, now) },
+      aa: aa && {
+        found: aa.result.kind,
+        strings: aa.result.kind === 'found' ? aa.result.strings.length : 0,
+        left: aa.left,
+      },
       answers: [...answers.values()],
     }
   }
@@ -244,9 +213,13 @@ export class Resolver {
 
   #malformed(query: Uint8Array, asker: Asker): void {
     this.counts.malformed++
-    const flags = Flag.QR | (((query[2]! << 8) | query[3]!) & (0x7800 | Flag.RD)) | Rcode.FORMERR
-    this.#count(Rcode.FORMERR)
-    asker.reply(encodeMessage({ id: (query[0]! << 8) | query[1]!, flags }))
+    if (asker.isService) return
+    const flags = (query[2]! << 8) | query[3]!
+    // what another operation looks like, nobody knows
+    const rcode = opcodeOf(flags) === Opcode.QUERY ? Rcode.FORMERR : Rcode.NOTIMP
+    this.#count(rcode)
+    const id = (query[0]! << 8) | query[1]!
+    asker.reply(encodeMessage({ id, flags: Flag.QR | (flags & (0x7800 | Flag.RD)) | rcode }))
   }
 
   // RFC 8906 section 3
@@ -262,6 +235,7 @@ export class Resolver {
   }
 
   #refuse(message: Message, rcode: number, asker: Asker): void {
+    if (asker.isService) return
     this.#count(rcode)
     const questions = message.questions.length === 1 ? message.questions : []
     const edns = message.edns && { ...ednsOfOurs(message.edns), extendedRcode: rcode >> 4 }
@@ -298,7 +272,9 @@ export class Resolver {
       if (entry) return this.#replyFromCache(entry, query, scan, asker)
     }
     const mayShare = isPlain || cookieOnly
-    const key = `${mayShare ? '' : `${Math.random()}`}${asker.overTcp ? 't' : 'u'}${scan.variant} ${question.type} ${question.class} ${lowerName(question.name)}`
+    // options that nobody knows may change the answer: shared with those who ask with the same ones alone
+    const rest = mayShare ? '' : Buffer.from(query.subarray(scan.questionEnd)).toString('latin1')
+    const key = `${asker.overTcp ? 't' : 'u'}${scan.variant} ${question.type} ${question.class} ${lowerName(question.name)}${rest}`
     const one = {
       asker,
       id: message.id,
@@ -314,7 +290,7 @@ export class Resolver {
     const job: Job = { key, query, message, question, scanned: scan, askers: [one], isPlain: mayShare }
     if (this.#jobs.size >= MOST_JOBS) {
       this.counts.busy++
-      return this.#fail(job, ExtendedError.other, 'too many questions at once')
+      return this.#fail(job, { code: ExtendedError.other, why: 'too many questions at once' })
     }
     this.#jobs.set(key, job)
     this.#resolve(job)
@@ -334,179 +310,78 @@ export class Resolver {
       domains.some(domain => isAtOrBelow(lower, domain)) &&
       !excluded.some(domain => isAtOrBelow(lower, domain))
     if (!isOurs) return this.#forward(job)
-    this.#lookUpAa(name, result => {
+    this.#lookup.strings(name, result => {
       if (result.kind === 'none') return this.#forward(job)
-      if (result.kind === 'failed') return this.#fail(job, ExtendedError.noReachableAuthority, result.why)
-      this.#resolveContexts(job, result)
-    })
-  }
-
-  // ---- AA records
-
-  #lookUpAa(name: Name, done: (result: AaResult) => void): void {
-    const key = lowerName(name)
-    const now = this.#ports.now()
-    const known = this.#aa.get(key, now)
-    if (known) return done(known.kind === 'found' ? { ...known, ttl: this.#aa.left(key, now) } : known)
-    const open = this.#aaOpen.get(key)
-    if (open) return void open.push(done)
-    const waiting = [done]
-    this.#aaOpen.set(key, waiting)
-    this.#askTxt(key, [], MOST_TTL, (result, ttl) => {
-      this.#aaOpen.delete(key)
-      if (this.cache.enabled && ttl > 0) this.#aa.set(key, result, this.#ports.now() + ttl)
-      for (const callback of waiting) callback(result)
-    })
-  }
-
-  #askTxt(
-    name: Name,
-    chain: readonly ResourceRecord[],
-    least: number,
-    done: (result: AaResult, ttl: number) => void,
-  ): void {
-    askUpstreams(this.#ports, { name, type: Type.TXT }, answer => {
-      if (!answer) return done({ kind: 'failed', why: 'no answer from the upstream servers' }, FAILURE_TTL)
-      const mostAliases = MOST_ALIASES - chain.length
-      const { rcode, owner, records: texts, ...reading } = readAnswer(answer, { name, type: Type.TXT, mostAliases })
-      // whoever does not know the zone, or the type, knows no AA records
-      if (rcode !== Rcode.NOERROR && rcode !== Rcode.NXDOMAIN) return done({ kind: 'none' }, FAILURE_TTL)
-      const links = [...chain, ...reading.links]
-      const ttl = Math.min(least, reading.ttl)
-      if (links.length > MOST_ALIASES)
-        return done({ kind: 'failed', why: 'the chain of aliases is too long' }, NO_AA_TTL)
-      if (texts.length === 0 && rcode === Rcode.NOERROR && links.length > chain.length)
-        return this.#askTxt(owner, links, ttl, done)
-      const strings = texts
-        .flatMap(text => stringsOf(text.data))
-        .slice(0, MOST_STRINGS)
-        .flatMap(text => aaOfString(text) ?? [])
-      if (strings.length === 0) return done({ kind: 'none' }, texts.length > 0 ? ttl : negativeTtl(answer))
-      done({ kind: 'found', chain: links, strings, ttl }, ttl)
-    })
-  }
-
-  // ---- contexts
-
-  #resolveContexts(job: Job, found: AaFound): void {
-    const { contextFamilies } = this.#settings
-    const candidates = new Map<string, { context: Uint8Array; reference: bigint }>()
-    const names = found.strings.filter(s => typeof s.context === 'string').slice(0, MOST_CONTEXT_NAMES)
-    let ttl = found.ttl
-    let failed = false
-    let open = 1
-    const add = (context: Uint8Array, reference: bigint) => {
-      if (candidates.size < MOST_STRINGS)
-        candidates.set(`${formatAddress(context)} ${reference}`, { context, reference })
-    }
-    const step = () => {
-      if (--open > 0) return
-      if (candidates.size === 0 && failed)
-        return this.#fail(job, ExtendedError.noReachableAuthority, 'no address of the gateway could be found')
-      this.#map(job, found, [...candidates.values()], ttl)
-    }
-    for (const { context, reference } of found.strings) {
-      if (typeof context !== 'string' && contextFamilies.includes(context.length === 4 ? 4 : 6)) add(context, reference)
-    }
-    for (const { context, reference } of names) {
-      open++
-      this.#addressesOf(context as Name, contextFamilies, result => {
-        if (result === 'failed') failed = true
-        else {
-          if (result.addresses.length > 0) ttl = Math.min(ttl, result.ttl)
-          for (const address of result.addresses) add(address, reference)
-        }
-        step()
+      if (result.kind === 'failed')
+        return this.#fail(job, { code: ExtendedError.noReachableAuthority, why: result.why })
+      this.#lookup.remotes(result, remotes => {
+        if (remotes !== 'failed') return this.#map(job, result, remotes)
+        this.#fail(job, { code: ExtendedError.noReachableAuthority, why: 'no address of the gateway could be found' })
       })
-    }
-    step()
-  }
-
-  // the addresses of the first family that has any
-  #addressesOf(name: Name, families: readonly (4 | 6)[], done: (result: Addresses) => void): void {
-    const [family, ...rest] = families
-    if (family === undefined) return done({ addresses: [], ttl: 0 })
-    const key = `${family}${lowerName(name)}`
-    const use = (result: Addresses) => {
-      if (result !== 'failed' && result.addresses.length === 0) return this.#addressesOf(name, rest, done)
-      done(result)
-    }
-    const now = this.#ports.now()
-    const known = this.#addresses.get(key, now)
-    if (known) return use(known === 'failed' ? known : { ...known, ttl: this.#addresses.left(key, now) })
-    const type = family === 4 ? Type.A : Type.AAAA
-    this.#askAddresses(lowerName(name), type, MOST_ALIASES, MOST_TTL, (result, keepFor) => {
-      if (this.cache.enabled && keepFor > 0) this.#addresses.set(key, result, this.#ports.now() + keepFor)
-      use(result)
-    })
-  }
-
-  #askAddresses(
-    name: Name,
-    type: number,
-    aliases: number,
-    least: number,
-    done: (result: Addresses, keepFor: number) => void,
-  ): void {
-    askUpstreams(this.#ports, { name, type }, answer => {
-      const read = answer && readAnswer(answer, { name, type, mostAliases: MOST_ALIASES - 1 })
-      if (!read || (read.rcode !== Rcode.NOERROR && read.rcode !== Rcode.NXDOMAIN)) return done('failed', FAILURE_TTL)
-      const { owner, rcode } = read
-      const records = read.records.slice(0, MOST_ADDRESSES)
-      const ttl = Math.min(least, read.ttl)
-      if (records.length === 0 && owner !== name && rcode === Rcode.NOERROR && aliases > 0)
-        return this.#askAddresses(owner, type, aliases - 1, ttl, done)
-      const keepFor = records.length > 0 ? ttl : negativeTtl(answer)
-      done({ addresses: records.map(r => r.data), ttl }, keepFor)
     })
   }
 
   // ---- the mapper
 
-  #map(job: Job, found: AaFound, candidates: { context: Uint8Array; reference: bigint }[], ttl: number): void {
-    if (candidates.length === 0) return this.#forward(job)
+  #map(job: Job, found: AaFound, remotes: { list: readonly Remote[]; ttl: number; isPartial: boolean }): void {
+    if (remotes.list.length === 0) return this.#forward(job)
     const family = job.question.type === Type.A ? 4 : 6
-    if (!this.#settings.encodedFamilies.includes(family)) return this.#answerAa(job, found.chain, [], ttl)
-    const usable = candidates.filter(({ context, reference }) => reference !== 0n && isContext(context))
+    if (!this.#settings.encodedFamilies.includes(family)) return this.#answerAa(job, found, [], remotes.ttl)
+    const usable = remotes.list.filter(({ context, reference }) => reference !== 0n && isContext(context))
     if (usable.length === 0) return this.#forward(job)
     const now = this.#ports.now()
-    const keyOf = (wanted: { context: Uint8Array; reference: bigint }) =>
-      `${family} ${formatAddress(wanted.context)} ${wanted.reference}`
-    const isKnown = usable.every(wanted => this.#mapped.get(keyOf(wanted), now))
-    if (!isKnown && !this.#ports.budget.take(job.askers[0]!.asker.from, now)) {
+    const keyOf = ({ context, reference }: Remote) => `${family} ${formatAddress(context)} ${reference}`
+    const unknown = usable.filter(wanted => !this.#mapped.get(keyOf(wanted), now))
+    if (unknown.length > 0 && !this.#ports.budget.take(job.askers[0]!.asker.from, unknown.length, now)) {
       this.counts.overBudget++
-      return this.#fail(job, ExtendedError.prohibited, 'too many new names from this address')
+      return this.#fail(job, { code: ExtendedError.prohibited, why: 'too many new names from this address' })
     }
-    const encoded = new Map<string, Uint8Array>()
-    let unavailable = false
+    const addresses = new Map<string, { address: Uint8Array; isEncoded: boolean }>()
+    const faults = new Set<Exclude<Mapped, object>>()
     let open = usable.length
-    const name = formatName(job.question.name)
-    const take = (answer: MapperAnswer) => {
-      if (answer === 'unavailable') unavailable = true
-      else if (answer !== 'refused') encoded.set(formatAddress(answer.encoded), answer.encoded)
+    const take = (answer: Mapped, isEncoded: boolean) => {
+      if (typeof answer === 'string') faults.add(answer)
+      else addresses.set(formatAddress(answer.encoded), { address: answer.encoded, isEncoded })
       if (--open > 0) return
-      if (encoded.size > 0) return this.#answerAa(job, found.chain, [...encoded.values()], Math.min(ttl, MAPPING_TTL))
-      if (unavailable) return this.#fail(job, ExtendedError.notReady, 'the mapper does not answer')
-      this.#fail(job, ExtendedError.other, 'the mapper has no address for it')
+      const isWhole = !remotes.isPartial && !faults.has('unavailable')
+      const ttl = Math.min(remotes.ttl, isWhole ? MAPPING_TTL : PARTIAL_TTL)
+      if (addresses.size > 0) return this.#answerAa(job, found, [...addresses.values()], ttl)
+      if (faults.has('unavailable'))
+        return this.#fail(job, { code: ExtendedError.notReady, why: 'the mapper does not answer' })
+      if (faults.has('other-family')) return this.#answerAa(job, found, [], ttl)
+      this.#fail(job, { code: ExtendedError.other, why: 'the mapper has no address for it' })
     }
+    const name = formatName(job.question.name)
     for (const wanted of usable) {
       const { context, reference } = wanted
       this.#mapped.set(keyOf(wanted), true, now + MAPPING_TTL)
       const isOwn = this.#settings.ownContexts.some(own => formatAddress(own) === formatAddress(context))
-      if (!isOwn) this.#ports.mapper({ family, context, reference, name }, take)
-      else this.#ports.native({ family, reference }, address => take(address ? { encoded: address } : 'refused'))
+      if (isOwn) this.#nativeOf(family, reference, answer => take(answer, false))
+      else this.#ports.mapper({ family, context, reference, name }, answer => take(answer, true))
     }
   }
 
-  #answerAa(job: Job, chain: readonly ResourceRecord[], addresses: Uint8Array[], ttl: number): void {
+  // a host of ours is reached as it is: no packet of ours to us goes through the gateway
+  #nativeOf(family: 4 | 6, reference: bigint, done: (answer: Mapped) => void): void {
+    const { native } = this.#ports
+    native({ family, reference }, address => {
+      if (address) return done({ encoded: address })
+      native({ family: family === 4 ? 6 : 4, reference }, other => done(other ? 'other-family' : 'refused'))
+    })
+  }
+
+  #answerAa(job: Job, found: AaFound, addresses: { address: Uint8Array; isEncoded: boolean }[], ttl: number): void {
     const { question, message } = job
+    const { chain } = found
     const now = this.#ports.now()
-    const owner = chain.length > 0 ? nameAt(chain.at(-1)!.data, 0) : question.name
+    const owner = endOf(chain, question.name)
+    // each alias under the name that the one before it gives
     const answers: ResourceRecord[] =
-      addresses.length === 0 ? [] : chain.map((link, i) => (i === 0 ? { ...link, name: question.name } : link))
-    for (const data of addresses) answers.push({ name: owner, type: question.type, class: Class.IN, ttl, data })
-    for (const address of addresses)
-      this.#namesOfEncoded.set(formatAddress(address), question.name, now + Math.max(ttl, NO_AA_TTL))
+      addresses.length === 0 ? [] : chain.map((link, i) => ({ ...link, name: endOf(chain.slice(0, i), question.name) }))
+    for (const { address: data, isEncoded } of addresses) {
+      answers.push({ name: owner, type: question.type, class: Class.IN, ttl, data })
+      if (isEncoded) this.#namesOfEncoded.set(formatAddress(data), question.name, now + Math.max(ttl, REVERSE_TTL))
+    }
     this.counts.mapped++
     const bytes = encodeMessage({
       id: 0,
@@ -532,7 +407,7 @@ export class Resolver {
   #answerReverse(job: Job, target: Name): void {
     const { question, message } = job
     this.counts.reverse++
-    const record = { name: question.name, type: Type.PTR, class: Class.IN, ttl: NO_AA_TTL, data: nameToBytes(target) }
+    const record = { name: question.name, type: Type.PTR, class: Class.IN, ttl: REVERSE_TTL, data: nameToBytes(target) }
     const bytes = encodeMessage({
       id: 0,
       flags: Flag.QR | (message.flags & (Flag.RD | Flag.CD)) | this.#ra(),
@@ -540,96 +415,87 @@ export class Resolver {
       answers: [record],
       ...(message.edns ? { edns: ednsOfOurs(message.edns) } : {}),
     })
-    this.#finish(job, bytes, NO_AA_TTL)
+    this.#finish(job, bytes, REVERSE_TTL)
   }
 
   // ---- forwarders
 
   #forward(job: Job): void {
     const { forwarders, upstreams } = this.#ports
-    if (forwarders.length === 0) return this.#fail(job, ExtendedError.other, 'no AA record, and no forwarders', false)
+    if (forwarders.length === 0)
+      return this.#fail(job, { code: ExtendedError.other, why: 'no AA record, and no forwarders', isOrdinary: true })
     this.counts.forwarded++
-    const { bytes, optAt } = forwardQuery(job)
+    const { bytes, optAt } = forwardQuery(job.query, job.message, job.scanned.questionEnd)
     upstreams.ask({
       servers: forwarders,
       message: bytes,
       optAt,
       transport: job.askers[0]!.asker.overTcp ? 'tcp' : 'udp',
+      isReadable: isWhole,
       done: answer => {
-        if (!answer) return this.#fail(job, ExtendedError.networkError, 'no answer from the forwarders')
+        const why = 'no answer from the forwarders'
+        if (!answer) return this.#fail(job, { code: ExtendedError.networkError, why, keepFor: FAILURE_TTL })
         this.#handOn(job, optAt > 0 ? withoutCookie(answer) : answer)
       },
     })
   }
 
-  #handOn(job: Job, answer: Uint8Array): void {
-    const walked = walkRecords(answer)
-    if (!walked) return this.#fail(job, ExtendedError.other, 'the answer of the forwarder is malformed')
-    for (const { type, dataAt, end } of walked.records) {
-      if (type !== Type.A && type !== Type.AAAA) continue
-      const address = answer.subarray(dataAt, end)
-      if (
-        this.#settings.denyAnswers.some(
-          prefix => address.length === prefix.address.length && prefixContains(prefix, address),
-        )
-      ) {
-        this.counts.denied++
-        return this.#fail(
-          job,
-          ExtendedError.prohibited,
-          'the answer of the forwarder holds an address that only the mapper gives',
-        )
-      }
+  #handOn(job: Job, handed: Uint8Array): void {
+    // a server that does not know EDNS and says no more: the asker does without it
+    if (handed.length === HEADER) return this.#bareError(job, handed[3]! & 15)
+    const answer = job.question.type === Type.ANY ? leastOfAny(handed) : handed
+    const walked = answer && walkRecords(answer)
+    if (!answer || !walked)
+      return this.#fail(job, { code: ExtendedError.other, why: 'the answer of the forwarder is malformed' })
+    if (holdsAddressIn(answer, walked, this.#settings.denyAnswers)) {
+      this.counts.denied++
+      const why = 'the answer of the forwarder holds an address that only the mapper gives'
+      return this.#fail(job, { code: ExtendedError.prohibited, why, keepFor: FAILURE_TTL })
     }
-    this.#restoreCase(answer, job, walked.questionEnd)
+    const rcode = answer[3]! & 15
+    if ((rcode === Rcode.SERVFAIL || rcode === Rcode.REFUSED) && this.#showStale(job)) return
     const isCut = (answer[2]! & 2) !== 0
     this.#finish(job, answer, isCut ? 0 : ttlOfForwarded(answer, walked))
   }
 
-  // owners that repeat the question letter for letter have its letters again
-  #restoreCase(answer: Uint8Array, job: Job, questionEnd: number): void {
-    const asked = job.query.subarray(HEADER, questionEnd - 4)
-    const sent = answer.slice(HEADER, questionEnd - 4)
-    answer.set(asked, HEADER)
-    for (const { start } of walkRecords(answer)?.records ?? []) {
-      if (answer[start]! >= 192 || answer[start] === 0) continue
-      let i = 0
-      while (i < sent.length && answer[start + i] === sent[i]) i++
-      if (i === sent.length) answer.set(asked, start)
-    }
+  #bareError(job: Job, rcode: number): void {
+    const flags = Flag.QR | (job.message.flags & (Flag.RD | Flag.CD)) | this.#ra() | rcode
+    this.#finish(job, encodeMessage({ id: 0, flags, questions: [job.question] }), 0)
   }
 
   // ---- answers
 
-  #fail(job: Job, code: number, why: string, withReason = true): void {
-    const now = this.#ports.now()
-    const { query, scanned, message, question } = job
-    const stale =
-      this.#settings.serveStale > 0
-        ? this.cache.findStale(query, HEADER, scanned.questionEnd, scanned.variant, now)
-        : undefined
-    if (stale) {
-      this.counts.stale++
-      const bytes = stale.bytes.slice()
-      for (const at of stale.ttlAt) bytes.set([0, 0, 0, STALE_TTL], at)
-      return this.#finish(job, bytes, 0)
-    }
+  #fail(job: Job, { code, why, keepFor = 0, isOrdinary }: Failure): void {
+    if (this.#showStale(job)) return
+    const { message, question } = job
     const edns = message.edns && ednsOfOurs(message.edns)
-    if (edns && withReason) {
-      const text = Buffer.from(why)
-      edns.options.push({ code: EdnsOption.EXTENDED_ERROR, data: Uint8Array.from([code >> 8, code & 255, ...text]) })
-    }
+    if (edns && !isOrdinary) edns.options.push(extendedError(code, why))
     const bytes = encodeMessage({
       id: 0,
       flags: Flag.QR | (message.flags & (Flag.RD | Flag.CD)) | this.#ra() | Rcode.SERVFAIL,
       questions: [question],
       ...(edns ? { edns } : {}),
     })
-    this.#finish(job, bytes, 0)
+    this.#finish(job, bytes, keepFor)
   }
 
-  /** Answers all who asked, and keeps the answer for `ttl` seconds. */
-  #finish(job: Job, bytes: Uint8Array, ttl: number): void {
+  // RFC 8767: what ran out is shown once more, and not looked for again so soon
+  #showStale(job: Job): boolean {
+    const { serveStale } = this.#settings
+    const { query, scanned } = job
+    const now = this.#ports.now()
+    const entry = serveStale > 0 && this.cache.findStale(query, HEADER, scanned.questionEnd, scanned.variant, now)
+    if (!entry) return false
+    this.counts.stale++
+    const bytes = entry.bytes.slice()
+    for (const at of entry.ttlAt) bytes.set([0, 0, 0, STALE_TTL], at)
+    const left = entry.staleUntil - now
+    this.#finish(job, withStaleError(bytes), Math.min(STALE_TTL, left), Math.max(0, left - STALE_TTL))
+    return true
+  }
+
+  /** Answers all who asked, and keeps the answer for `ttl` seconds, and for `staleFor` more. */
+  #finish(job: Job, bytes: Uint8Array, ttl: number, staleFor = this.#settings.serveStale): void {
     this.#jobs.delete(job.key)
     const { scanned } = job
     for (const { asker, id, question, payloadSize } of job.askers) {
@@ -638,9 +504,9 @@ export class Resolver {
       answer[0] = id >>> 8
       answer[1] = id
       answer.set(question, HEADER)
-      asker.reply(fitAnswer(answer, HEADER + question.length, asker.overTcp ? 65535 : Math.min(payloadSize, MOST_UDP)))
+      asker.reply(fitAnswer(answer, HEADER + question.length, mostFor(asker, payloadSize)))
     }
-    if (ttl <= 0 || !job.isPlain || !this.cache.enabled) return
+    if (bytes.length > MOST_KEPT_BYTES || ttl <= 0 || !job.isPlain || !this.cache.enabled) return
     const walked = walkRecords(bytes)
     if (!walked) return
     this.cache.store({
@@ -651,7 +517,8 @@ export class Resolver {
       ttlAt: walked.records.filter(r => r.type !== Type.OPT).map(r => r.ttlAt),
       now: this.#ports.now(),
       ttl,
-      staleFor: this.#settings.serveStale,
+      // a failure is never shown for longer
+      staleFor: (bytes[3]! & 15) === Rcode.SERVFAIL ? 0 : staleFor,
     })
   }
 
@@ -661,7 +528,7 @@ export class Resolver {
     answer[1] = query[1]!
     answer.set(query.subarray(HEADER, scan.questionEnd), HEADER)
     this.#count(answer[3]! & 15)
-    asker.reply(fitAnswer(answer, scan.questionEnd, asker.overTcp ? 65535 : Math.min(scan.payloadSize, MOST_UDP)))
+    asker.reply(fitAnswer(answer, scan.questionEnd, mostFor(asker, scan.payloadSize)))
   }
 
   #count(rcode: number): void {
@@ -678,56 +545,24 @@ function ednsOfOurs(asked: Edns): Edns {
   return { payloadSize: MOST_UDP, extendedRcode: 0, version: 0, dnssecOk: asked.dnssecOk, options: [] }
 }
 
-// RFC 2308 section 5
-function negativeTtl(answer: Message): number {
-  const soa = answer.authority.find(r => r.type === Type.SOA)
-  if (!soa) return NO_AA_TTL
-  const minimum = new DataView(soa.data.buffer, soa.data.byteOffset + soa.data.length - 4, 4).getUint32(0)
-  return Math.min(soa.ttl, minimum, NO_AA_TTL * 5)
+function mostFor(asker: Asker, payloadSize: number): number {
+  return asker.overTcp ? asker.most : Math.min(asker.most, payloadSize, MOST_UDP)
 }
 
-function ttlOfForwarded(answer: Uint8Array, walked: NonNullable<ReturnType<typeof walkRecords>>): number {
-  const rcode = answer[3]! & 15
-  if (rcode !== Rcode.NOERROR && rcode !== Rcode.NXDOMAIN) return rcode === Rcode.SERVFAIL ? FAILURE_TTL : 0
-  const records = walked.records.filter(r => r.type !== Type.OPT)
-  const hasAnswer = records.some(r => r.section === 'answer')
-  let ttl = MOST_TTL
-  for (const record of records) ttl = Math.min(ttl, record.ttl)
-  if (hasAnswer && rcode === Rcode.NOERROR) return ttl
-  const soa = records.find(r => r.section === 'authority' && r.type === Type.SOA)
-  if (!soa) return 0
-  const minimum = new DataView(answer.buffer, answer.byteOffset + soa.end - 4, 4).getUint32(0)
-  return Math.min(ttl, minimum, 3600)
+function extendedError(code: number, why: string): { code: number; data: Uint8Array } {
+  return { code: EdnsOption.EXTENDED_ERROR, data: Uint8Array.from([code >> 8, code & 255, ...Buffer.from(why)]) }
 }
 
-/** As it is, or cut to the question with TC set (and its OPT record, if that is its last). */
-export function fitAnswer(answer: Uint8Array, questionEnd: number, most: number): Uint8Array {
-  if (answer.length <= most) return answer
-  const opt = walkRecords(answer)?.records.find(r => r.type === Type.OPT)
-  const optBytes = opt && opt.end - opt.start <= most - questionEnd ? answer.subarray(opt.start, opt.end) : undefined
-  const cut = new Uint8Array(questionEnd + (optBytes?.length ?? 0))
-  cut.set(answer.subarray(0, questionEnd))
-  cut.fill(0, 6, HEADER)
-  cut[2]! |= 2
-  if (optBytes) {
-    cut.set(optBytes, questionEnd)
-    cut[11] = 1
-  }
-  return cut
-}
-
-/** The query as it came, with id 0; its OPT record last, without cookies, and with no more room than we take. */
-function forwardQuery(job: Job): { bytes: Uint8Array; optAt: number } {
-  const { message, query, scanned } = job
-  if (!message.edns) {
-    const bytes = query.slice(0, scanned.questionEnd)
-    bytes.fill(0, 6, HEADER)
-    bytes[0] = 0
-    bytes[1] = 0
-    return { bytes, optAt: 0 }
-  }
-  const options = message.edns.options.filter(o => o.code !== EdnsOption.COOKIE && o.code !== EdnsOption.KEEPALIVE)
-  const edns = { ...message.edns, payloadSize: Math.min(Math.max(512, message.edns.payloadSize), MOST_UDP), options }
-  const bytes = encodeMessage({ id: 0, flags: message.flags, questions: message.questions, edns })
-  return { bytes, optAt: scanned.questionEnd }
+// where the OPT record is the last, as in all that we and most others write
+function withStaleError(bytes: Uint8Array): Uint8Array {
+  const opt = findOpt(bytes)
+  if (!opt || opt.end !== bytes.length) return bytes
+  const option = [0, EdnsOption.EXTENDED_ERROR, 0, 2, 0, ExtendedError.staleAnswer]
+  const out = new Uint8Array(bytes.length + option.length)
+  out.set(bytes)
+  out.set(option, bytes.length)
+  const length = opt.end - opt.dataAt + option.length
+  out[opt.dataAt - 2] = length >>> 8
+  out[opt.dataAt - 1] = length
+  return out
 }

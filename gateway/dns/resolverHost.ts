@@ -24,6 +24,7 @@ import type { UpstreamServer } from './upstreams.ts'
 const QUEUE_BYTES = 8 << 20
 const RESTART_MS = 50
 const STOP_MS = 3000
+const PORT_TRIES = 8
 const TCP_MOST = 256
 const TCP_MOST_OPEN = 64
 const TCP_IDLE_MS = 10_000
@@ -80,20 +81,30 @@ export class ResolverHost {
 
   /** Resolves when the worker answers. Rejects with the address that could not be bound. */
   async start(): Promise<void> {
-    for (const { address, port } of this.#config.listen) {
-      const shown = `${formatAddress(address)} port ${port}`
+    for (const { address, port } of this.#config.listen) await this.#listen(address, port)
+    await this.#spawn()
+  }
+
+  async #listen(address: Uint8Array, port: number): Promise<void> {
+    const host = formatAddress(address)
+    // a port that the system chose for UDP may be taken for TCP
+    for (let triesLeft = port === 0 ? PORT_TRIES : 1; ; triesLeft--) {
       let fd: number
       try {
         fd = openDatagramSocket(address, port, QUEUE_BYTES)
       } catch (error) {
-        throw new Error(`the resolver cannot listen on ${shown}: ${(error as Error).message}`)
+        throw new Error(`the resolver cannot listen on ${host} port ${port}: ${(error as Error).message}`)
       }
-      this.#sockets.push({ family: address.length === 4 ? 4 : 6, fd })
       const bound = portOf(fd)
-      this.listening.push({ address, port: bound })
-      await this.#listenTcp(formatAddress(address), bound)
+      const problem = await this.#listenTcp(host, bound)
+      if (problem === undefined) {
+        this.#sockets.push({ family: address.length === 4 ? 4 : 6, fd })
+        this.listening.push({ address, port: bound })
+        return
+      }
+      close(fd)
+      if (triesLeft <= 1) throw new Error(`the resolver cannot listen on ${host} TCP port ${bound}: ${problem}`)
     }
-    await this.#spawn()
   }
 
   get unready(): string | undefined {
@@ -183,6 +194,7 @@ export class ResolverHost {
     this.restarts++
     this.#ports.onEvent({ what: 'died', error })
     for (const socket of this.#connections) socket.destroy()
+    this.#queries.clear()
     setTimeout(
       () => {
         if (this.#stopping) return
@@ -217,16 +229,16 @@ export class ResolverHost {
 
   // ---- TCP from clients
 
-  async #listenTcp(host: string, port: number): Promise<void> {
+  /** Resolves to what is wrong, if anything is. */
+  async #listenTcp(host: string, port: number): Promise<string | undefined> {
     const server = createServer(socket => this.#accept(socket))
     server.maxConnections = TCP_MOST
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', error =>
-        reject(new Error(`the resolver cannot listen on ${host} TCP port ${port}: ${error.message}`)),
-      )
-      server.listen({ host, port, ipv6Only: true }, resolve)
+    const problem = await new Promise<string | undefined>(resolve => {
+      server.once('error', error => resolve(error.message))
+      server.listen({ host, port, ipv6Only: true }, () => resolve(undefined))
     })
-    this.#servers.push(server)
+    if (problem === undefined) this.#servers.push(server)
+    return problem
   }
 
   #accept(socket: Socket): void {
@@ -255,7 +267,7 @@ export class ResolverHost {
         const id = ++this.#nextQuery
         this.#queries.set(id, client)
         state.open++
-        this.#tell({ what: 'tcp-query', id, from, address, bytes })
+        this.#tell({ what: 'tcp-query', id, address, bytes })
       }
       clearTimeout(begun)
       if (pending.length > 0) begun = setTimeout(() => socket.destroy(), TCP_IDLE_MS)

@@ -26,7 +26,7 @@ export interface ResolverSetup {
 }
 
 export type ToWorker =
-  | { what: 'tcp-query'; id: number; from: string; address: Uint8Array; bytes: Uint8Array }
+  | { what: 'tcp-query'; id: number; address: Uint8Array; bytes: Uint8Array }
   | { what: 'tcp-answer'; id: number; bytes: Uint8Array | undefined }
   | { what: 'native'; id: number; address: Uint8Array | undefined }
   | { what: 'trace'; id: number; name: Name; optionPrefix: string }

@@ -8,17 +8,16 @@
 import { randomFillSync } from 'node:crypto'
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import { Flag, Opcode, Rcode } from '../../dns/constants.ts'
-import { HEADER } from '../../dns/message.ts'
+import { HEADER, MAX_MESSAGE } from '../../dns/message.ts'
 import type { Name } from '../../dns/name.ts'
-import { Scan, type ScannedQuery, scanQuery } from '../../dns/packet.ts'
-import { formatAddress } from '../../ipref/address.ts'
+import { Scan, type ScannedQuery, scanQuery, skipName } from '../../dns/packet.ts'
 import { Arena } from '../sys/arena.ts'
 import { DatagramReceiver, DatagramSender, NAME_BYTES, setQueues } from '../sys/datagrams.ts'
 import { drainEventFd } from '../sys/eventfd.ts'
 import { AF_INET, MSG_DONTWAIT, POLLFD, POLLIN, POLLOUT, SOCKADDR } from '../sys/layouts.ts'
 import { close, ppoll, recv } from '../sys/libc.ts'
 import { dialSeqpacket } from '../sys/seqpacket.ts'
-import { Access, AccessList, NewNameBudget } from './access.ts'
+import { Access, AccessList, budgetKey, MOST_RATIO, NewNameBudget } from './access.ts'
 import { MapperClient } from './mapperClient.ts'
 import { type NameTracePorts, traceName } from './nameTrace.ts'
 import { type Asker, Resolver } from './resolver.ts'
@@ -46,6 +45,8 @@ const RANDOM_WORDS = 4096
 const ARENA_BYTES = 8 << 20
 const NEW_NAMES_BURST = 20_000
 const NEW_NAMES_PER_SECOND = 1000
+/** Services that may answer anything: echo, daytime, quote, chargen, time, DNS, TFTP, NTP, and the tunnel. */
+const SERVICE_PORTS: ReadonlySet<number> = new Set([7, 13, 17, 19, 37, 53, 69, 123, 1045])
 
 const setup = workerData as ResolverSetup
 const port = parentPort!
@@ -78,6 +79,7 @@ class ResolverWorker {
   #mapperFd = -1
   #mapperRetryAt = 0
   #mapperTries = 0
+  #isMapperDownTold = false
   #mapperBacklog: Uint8Array[] = []
   // main thread
   readonly #tcpOpen = new Map<number, (answer: Uint8Array | undefined) => void>()
@@ -173,13 +175,20 @@ class ResolverWorker {
     try {
       this.#mapperFd = dialSeqpacket(setup.mapperSocket)
       setQueues(this.#mapperFd, MAPPER_QUEUE_BYTES)
-      if (this.#mapperTries !== 1) tell({ what: 'mapper', up: true, why: '' })
       this.#mapperTries = 0
+      this.#isMapperDownTold = false
+      tell({ what: 'mapper', up: true, why: '' })
     } catch (error) {
       const wait = RECONNECT_MS[Math.min(this.#mapperTries, RECONNECT_MS.length - 1)]!
       this.#mapperRetryAt = this.nowMs + wait
-      if (this.#mapperTries++ === 0) tell({ what: 'mapper', up: false, why: (error as Error).message })
+      this.#mapperTries++
+      this.#tellMapperDown((error as Error).message)
     }
+  }
+
+  #tellMapperDown(why: string): void {
+    if (!this.#isMapperDownTold) tell({ what: 'mapper', up: false, why })
+    this.#isMapperDownTold = true
   }
 
   #receiveMapper(): void {
@@ -195,11 +204,10 @@ class ResolverWorker {
   #mapperGone(): void {
     close(this.#mapperFd)
     this.#mapperFd = -1
-    this.#mapperTries = 1
     this.#mapperRetryAt = this.nowMs + RECONNECT_MS[0]
     this.toMapper.clear()
     this.#mapperBacklog = []
-    tell({ what: 'mapper', up: false, why: 'the connection was closed' })
+    this.#tellMapperDown('the connection was closed')
     // another gateway, or one with another store, may come back
     this.resolver.forgetMappings()
     this.mapper.onDown()
@@ -227,15 +235,16 @@ class ResolverWorker {
     const { arena, scan, resolver, access } = this
     const { bytes, view, words } = arena
     const is4 = (words[name >> 2]! & 0xffff) === AF_INET
-    // nobody asks from port 0; answering servers would make a loop (hostile-input.md section 7)
+    // nobody asks from port 0
     if (view.getUint16(name + SOCKADDR.port) === 0) return
     const verdict = access.judge(bytes, name + (is4 ? SOCKADDR.address4 : SOCKADDR.address6), is4 ? 4 : 16, this.second)
-    if (verdict !== Access.allowed) return this.#limited(verdict, at, length, name, index)
+    if (verdict !== Access.allowed && verdict !== Access.outside) return this.#limited(verdict, at, length, name, index)
+    const most = verdict === Access.outside ? Math.min(MOST_UDP, MOST_RATIO * length) : MOST_UDP
     const scanned = scanQuery(bytes, at, length, scan)
     if (scanned === Scan.drop) return
     if (scanned === Scan.plain) {
       const entry = resolver.cache.find(bytes, at + HEADER, scan.questionEnd, scan.variant, this.second)
-      if (entry && entry.bytes.length <= Math.min(scan.payloadSize, MOST_UDP)) {
+      if (entry && entry.bytes.length <= Math.min(scan.payloadSize, most)) {
         const { sender } = this.answers[index]!
         const to = sender.start()
         const answer = entry.bytes
@@ -250,16 +259,18 @@ class ResolverWorker {
         return
       }
     }
-    resolver.handle(bytes.subarray(at, at + Math.min(length, QUERY_BYTES)), this.#askerOf(name, index, is4))
+    resolver.handle(bytes.subarray(at, at + Math.min(length, QUERY_BYTES)), this.#askerOf(name, index, is4, most))
   }
 
-  #askerOf(name: number, index: number, is4: boolean): Asker {
-    const { bytes } = this.arena
+  #askerOf(name: number, index: number, is4: boolean, most: number): Asker {
+    const { bytes, view } = this.arena
     const sockaddr = bytes.slice(name, name + NAME_BYTES)
     const start = is4 ? SOCKADDR.address4 : SOCKADDR.address6
     return {
       overTcp: false,
-      from: formatAddress(sockaddr.subarray(start, start + (is4 ? 4 : 16))),
+      from: budgetKey(sockaddr.subarray(start, start + (is4 ? 4 : 16))),
+      most,
+      isService: SERVICE_PORTS.has(view.getUint16(name + SOCKADDR.port)),
       reply: answer => this.#reply(answer, sockaddr, index),
     }
   }
@@ -277,9 +288,11 @@ class ResolverWorker {
     if (verdict === Access.refused) this.own.access++
     else this.own.limited++
     if (verdict === Access.drop || length < HEADER || (bytes[at + 2]! & 0x80) !== 0) return
-    if (((bytes[at + 2]! >> 3) & 15) !== Opcode.QUERY) return
-    if (scanQuery(bytes, at, length, this.scan) !== Scan.plain) return
-    const end = this.scan.questionEnd
+    if (((bytes[at + 2]! >> 3) & 15) !== Opcode.QUERY || bytes[at + 4] !== 0 || bytes[at + 5] !== 1) return
+    if (SERVICE_PORTS.has(this.arena.view.getUint16(name + SOCKADDR.port))) return
+    const nameEnd = skipName(bytes.subarray(at, at + length), HEADER)
+    const end = at + nameEnd + 4
+    if (nameEnd < 0 || end > at + length || bytes[at + HEADER]! >= 192) return
     const answer = bytes.slice(at, end)
     answer[2] = (Flag.QR >> 8) | (answer[2]! & 1) | (verdict === Access.slip ? Flag.TC >> 8 : 0)
     answer[3] = verdict === Access.refused ? Rcode.REFUSED : 0
@@ -302,7 +315,7 @@ class ResolverWorker {
     }
   }
 
-  #tcpQuery({ id, from, address, bytes }: ToWorker & { what: 'tcp-query' }): void {
+  #tcpQuery({ id, address, bytes }: ToWorker & { what: 'tcp-query' }): void {
     let answered = false
     const verdict = this.access.judge(address, 0, address.length, this.second)
     const isQuery = bytes.length >= HEADER && (bytes[2]! & 0x80) === 0
@@ -312,7 +325,9 @@ class ResolverWorker {
     }
     this.resolver.handle(bytes, {
       overTcp: true,
-      from,
+      from: budgetKey(address),
+      most: MAX_MESSAGE,
+      isService: false,
       reply: answer => {
         if (answered) return
         answered = true

@@ -45,18 +45,25 @@ function ask(servers: Servers, question: { name: Name; type: number }, edns: Edn
     questions: [{ ...question, class: Class.IN }],
     ...(edns ? { edns } : {}),
   })
+  let read: { bytes: Uint8Array; answer: Message } | undefined
+  const isReadable = (bytes: Uint8Array) => {
+    const answer = decodeMessage(bytes)
+    if (typeof answer === 'string') return false
+    read = { bytes, answer }
+    return true
+  }
   servers.upstreams.ask({
     servers: servers.upstreamServers,
     message,
     optAt: edns ? message.length - 11 : 0,
     transport: 'udp-then-tcp',
+    isReadable,
     done: (bytes, from) => {
       if (!bytes) return done(undefined, from)
       const rcode = bytes[3]! & 15
       // a server that does not know EDNS (RFC 6891 section 7)
       if (edns && (rcode === Rcode.FORMERR || rcode === Rcode.NOTIMP)) return ask(servers, question, undefined, done)
-      const answer = decodeMessage(bytes)
-      done(typeof answer === 'string' ? undefined : answer, from)
+      done(read?.bytes === bytes || isReadable(bytes) ? read?.answer : undefined, from)
     },
   })
 }

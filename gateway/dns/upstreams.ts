@@ -2,9 +2,12 @@
  * Questions to other servers: over UDP with a port, an id, letter case and a cookie that nobody outside can know (RFC 5452, RFC 7873, the 0x20 rule);
  * over TCP where an answer was cut. Nothing here waits: an answer, or the end of patience, calls back.
  *
- * An answer counts only when it comes from the server asked, to the port used, with the id and the question, letter for letter; everything
- * else is counted and ignored, and the wait goes on: a forged answer must not even make the question fail. Servers are asked in the order given;
- * one that keeps silent is passed over for a while, and a later answer of an earlier server is still taken.
+ * An answer counts only when it comes from the server asked, to the port used, with the id and the question, letter for letter, with our cookie where that
+ * server gave us one, and when it can be read; everything else is counted and ignored, and the wait goes on: a forged answer must not even make the question
+ * fail. What is nearly right (another case, no cookie, an error without the question) is asked again over TCP, where nobody outside can answer.
+ *
+ * Servers are asked in the order given; one that keeps silent is passed over for a while, and a later answer of an earlier server is still taken. Every
+ * exchange ends: attempts are counted, and each has a deadline.
  */
 import { EdnsOption, Rcode } from '../../dns/constants.ts'
 import { HEADER } from '../../dns/message.ts'
@@ -39,6 +42,8 @@ export interface ExchangeWanted {
   optAt: number
   /** over TCP only (asked over TCP), or over UDP and again over TCP when cut, or over UDP alone */
   transport: 'tcp' | 'udp-then-tcp' | 'udp'
+  /** Can this answer be read? One that cannot is as if it had not come. */
+  isReadable?(answer: Uint8Array): boolean
   done: ExchangeDone
 }
 
@@ -46,12 +51,18 @@ const COOKIE_CLIENT = 8
 /** From the first attempt: when the next server is asked, and when patience ends. */
 const ATTEMPT_MS = [500, 700, 1000, 1200] as const
 const QUEUES = ATTEMPT_MS.length
+/** With those that servers refused at once. */
+const MOST_ATTEMPTS = 8
 const DOWN_AFTER = 3
 const DOWN_MS = 2000
 const MOST_DOWN_MS = 30_000
 const CASE_MISSES = 3
 const MOST_OPEN = 40_000
 const MOST_DRAWS = 16
+const BADCOOKIE = 23
+
+/** Why a server is asked over TCP. */
+type TcpReason = 'asked' | 'cut' | 'case' | 'cookie' | 'bare'
 
 export class ServerState {
   readonly server: UpstreamServer
@@ -71,14 +82,23 @@ export class ServerState {
   }
 }
 
+interface Found {
+  answer: Uint8Array
+  from: ServerState
+}
+
 interface Exchange {
   readonly wanted: ExchangeWanted
   readonly nameEnd: number
   attempts: number
-  tried: Set<ServerState>
+  readonly tried: Set<ServerState>
+  /** those that will not give an answer to this */
+  readonly refused: Set<ServerState>
+  readonly triedTcp: Set<ServerState>
+  /** attempts whose answer is welcome; those that are overdue too */
   open: Attempt[]
   /** an answer that is good only if no better one comes (SERVFAIL) */
-  fallback: { answer: Uint8Array; from: ServerState } | undefined
+  fallback: Found | undefined
   tcpOpen: number
   isDone: boolean
 }
@@ -90,7 +110,8 @@ interface Attempt {
   readonly sent: Uint8Array
   readonly sentAt: number
   readonly deadline: number
-  isLast: boolean
+  readonly isLast: boolean
+  isOverdue: boolean
 }
 
 export class Upstreams {
@@ -121,6 +142,8 @@ export class Upstreams {
       nameEnd: skipName(wanted.message, HEADER),
       attempts: 0,
       tried: new Set(),
+      refused: new Set(),
+      triedTcp: new Set(),
       open: [],
       fallback: undefined,
       tcpOpen: 0,
@@ -130,23 +153,27 @@ export class Upstreams {
     this.#next(exchange)
   }
 
-  // the first server in order that is up and was not tried; when all were, again from the first
-  #choose(exchange: Exchange): ServerState {
-    const { servers } = exchange.wanted
+  // of those that did not refuse: the first in order that is up and was not tried; when all were, again from the first
+  #choose(exchange: Exchange): ServerState | undefined {
     const now = this.#ports.now()
-    const fresh = servers.filter(state => !exchange.tried.has(state))
-    const list = fresh.length > 0 ? fresh : servers
-    return list.find(state => state.downUntil <= now) ?? list[0]!
+    const willing = exchange.wanted.servers.filter(state => !exchange.refused.has(state))
+    const fresh = willing.filter(state => !exchange.tried.has(state))
+    const list = fresh.length > 0 ? fresh : willing
+    return list.find(state => state.downUntil <= now) ?? list[0]
   }
 
   #next(exchange: Exchange): void {
     const state = this.#choose(exchange)
+    if (!state) return this.#finish(exchange, exchange.fallback)
     exchange.tried.add(state)
-    if (exchange.wanted.transport === 'tcp') return this.#askTcp(exchange, state)
+    if (exchange.wanted.transport === 'tcp') return this.#askTcp(exchange, state, 'asked')
+    const now = this.#ports.now()
     const wait = ATTEMPT_MS[Math.min(exchange.attempts, QUEUES - 1)]!
     // of servers that are silent anyway, each is asked once
-    const isHopeless = state.downUntil > this.#ports.now() && exchange.attempts >= exchange.wanted.servers.length - 1
-    const isLast = isHopeless || exchange.attempts === QUEUES - 1
+    const isHopeless = state.downUntil > now && exchange.attempts >= exchange.wanted.servers.length - 1
+    const isLast = isHopeless || exchange.attempts >= QUEUES - 1
+    // one question finds out whether it is back, the others go on without it
+    if (state.silences >= DOWN_AFTER && state.downUntil <= now) state.downUntil = now + wait
     const message = this.#dress(exchange, state)
     const socket = this.#ports.choose(state.server)
     let key = 0
@@ -167,6 +194,7 @@ export class Upstreams {
       sentAt: this.#ports.now(),
       deadline: this.#ports.now() + (isSent ? wait : 0),
       isLast,
+      isOverdue: false,
     }
     exchange.open.push(attempt)
     if (isSent) this.#open.set(key, attempt)
@@ -195,7 +223,7 @@ export class Upstreams {
     return dressed
   }
 
-  #askTcp(exchange: Exchange, state: ServerState): void {
+  #askTcp(exchange: Exchange, state: ServerState, reason: TcpReason): void {
     const message = this.#dress(exchange, state)
     const id = this.#ports.random32() & 0xffff
     message[0] = id >>> 8
@@ -203,26 +231,43 @@ export class Upstreams {
     this.counts.tcp++
     exchange.attempts++
     exchange.tcpOpen++
+    exchange.triedTcp.add(state)
     state.counts.asked++
     this.#ports.askTcp(state.server, message, answer => {
       exchange.tcpOpen--
-      if (exchange.isDone) return
-      const isGood =
+      const isFit =
         answer !== undefined &&
         answer.length > HEADER &&
         answer[0] === message[0] &&
         answer[1] === message[1] &&
         (answer[2]! & 0xf8) === 0x80 &&
         this.#isQuestion(answer, message, exchange.nameEnd, false)
-      if (isGood) {
-        if (state.caseMisses > 0 && !this.#isQuestion(answer, message, exchange.nameEnd, true)) state.caseMisses++
-        if (state.caseMisses >= CASE_MISSES) state.keepsCase = false
+      const keepsCase = isFit && this.#isQuestion(answer, message, exchange.nameEnd, true)
+      if (isFit) undress(answer, exchange)
+      const isGood = isFit && (exchange.wanted.isReadable?.(answer) ?? true)
+      if (reason === 'case' && !keepsCase && ++state.caseMisses >= CASE_MISSES) state.keepsCase = false
+      if (reason === 'cookie' && (!isGood || cookieOf(answer, state) !== 'ours')) state.serverCookie = undefined
+      if (exchange.isDone) return
+      if (isGood && !isBadCookie(answer)) {
+        this.#answered(state)
         return this.#judge(exchange, state, answer)
       }
-      this.#silent(state)
-      if (exchange.tried.size < exchange.wanted.servers.length) this.#next(exchange)
-      else if (exchange.open.length === 0) this.#finish(exchange, exchange.fallback)
+      this.#failedOverTcp(exchange, state, reason)
     })
+  }
+
+  #failedOverTcp(exchange: Exchange, state: ServerState, reason: TcpReason): void {
+    // what it said over UDP is all that there is to be had
+    if (reason === 'bare') return this.#finish(exchange, exchange.fallback)
+    if (reason === 'asked') this.#silent(state)
+    if (reason === 'asked' || reason === 'cut') return this.#refuse(exchange, state)
+    this.#goOn(exchange)
+  }
+
+  // what nearly fits is either forged, or of a server that does less than others: over TCP it is the server
+  #verify(exchange: Exchange, state: ServerState, reason: TcpReason): void {
+    this.#ignore()
+    if (!exchange.triedTcp.has(state)) this.#askTcp(exchange, state, reason)
   }
 
   /** A datagram that came to a socket of ours. `sender`: address and port. */
@@ -233,34 +278,43 @@ export class Upstreams {
     const { exchange, state, sent } = attempt
     const { server } = state
     if (sender.port !== server.port || !equalBytes(sender.address, server.address)) return this.#ignore()
-    const isSame = this.#isQuestion(bytes, sent, exchange.nameEnd, state.keepsCase)
-    if (!isSame) {
-      const onlyCase = state.keepsCase && this.#isQuestion(bytes, sent, exchange.nameEnd, false)
-      // FORMERR may come without the question (a server that does not know EDNS)
-      if (!onlyCase) return this.#isBareError(bytes) ? this.#judge(exchange, state, bytes) : this.#ignore()
-      this.#ignore()
-      // either forged, or a server that does not keep the case: TCP tells
-      if (state.caseMisses === 0) state.caseMisses = 1
-      if (exchange.tcpOpen === 0) this.#askTcp(exchange, state)
-      return
+    if (this.#isBareError(bytes, attempt)) {
+      exchange.fallback ??= { answer: bytes, from: state }
+      return this.#verify(exchange, state, 'bare')
     }
-    if (hasWrongCookie(bytes, state)) return this.#ignore()
+    if (!this.#isQuestion(bytes, sent, exchange.nameEnd, state.keepsCase)) {
+      const onlyCase = state.keepsCase && this.#isQuestion(bytes, sent, exchange.nameEnd, false)
+      return onlyCase ? this.#verify(exchange, state, 'case') : this.#ignore()
+    }
+    undress(bytes, exchange)
+    if (exchange.wanted.isReadable?.(bytes) === false) return this.#ignore()
+    const cookie = exchange.wanted.optAt > 0 ? cookieOf(bytes, state) : 'none'
+    if (cookie === 'wrong') return this.#ignore()
+    if ((cookie === 'none' && exchange.wanted.optAt > 0 && state.serverCookie) || isBadCookie(bytes))
+      return this.#verify(exchange, state, 'cookie')
+    this.#answered(state)
+    const isCut = (bytes[2]! & 2) !== 0
+    if (isCut && exchange.wanted.transport === 'udp-then-tcp') {
+      this.#close(attempt)
+      if (exchange.triedTcp.has(state)) return this.#refuse(exchange, state)
+      return this.#askTcp(exchange, state, 'cut')
+    }
+    this.#judge(exchange, state, bytes)
+  }
+
+  #answered(state: ServerState): void {
     this.counts.answered++
     state.counts.answered++
     state.silences = 0
     state.downUntil = 0
     state.lastAnswerAt = this.#ports.now()
-    const isCut = (bytes[2]! & 2) !== 0
-    if (isCut && exchange.wanted.transport === 'udp-then-tcp') {
-      this.#close(attempt)
-      if (exchange.tcpOpen === 0) this.#askTcp(exchange, state)
-      return
-    }
-    this.#judge(exchange, state, bytes)
   }
 
-  #isBareError(bytes: Uint8Array): boolean {
-    return bytes.length === HEADER && (bytes[3]! & 15) === Rcode.FORMERR
+  // of a server that does not know EDNS, and does not even repeat the question
+  #isBareError(bytes: Uint8Array, { exchange, state }: Attempt): boolean {
+    const rcode = bytes[3]! & 15
+    const isError = rcode === Rcode.FORMERR || rcode === Rcode.NOTIMP
+    return bytes.length === HEADER && isError && exchange.wanted.optAt > 0 && !state.serverCookie
   }
 
   #ignore(): void {
@@ -281,17 +335,29 @@ export class Upstreams {
   // SERVFAIL and REFUSED of one server: another may know better
   #judge(exchange: Exchange, state: ServerState, answer: Uint8Array): void {
     const rcode = answer[3]! & 15
-    if (rcode === Rcode.SERVFAIL || rcode === Rcode.REFUSED) {
-      exchange.fallback ??= { answer, from: state }
-      this.#closeAllOf(exchange, state)
-      if (exchange.tried.size < exchange.wanted.servers.length) return this.#next(exchange)
-      if (exchange.open.length > 0 || exchange.tcpOpen > 0) return
-      return this.#finish(exchange, exchange.fallback)
-    }
-    this.#finish(exchange, { answer, from: state })
+    if (rcode !== Rcode.SERVFAIL && rcode !== Rcode.REFUSED) return this.#finish(exchange, { answer, from: state })
+    exchange.fallback ??= { answer, from: state }
+    this.#refuse(exchange, state)
   }
 
-  #finish(exchange: Exchange, found: { answer: Uint8Array; from: ServerState } | undefined): void {
+  #refuse(exchange: Exchange, state: ServerState): void {
+    exchange.refused.add(state)
+    for (const attempt of exchange.open.filter(a => a.state === state)) this.#close(attempt)
+    const isFresh = (other: ServerState) => !exchange.tried.has(other) && !exchange.refused.has(other)
+    if (exchange.attempts < MOST_ATTEMPTS && exchange.wanted.servers.some(isFresh)) return this.#next(exchange)
+    this.#goOn(exchange)
+  }
+
+  // when nothing is waited for: again, while that may help, or the end
+  #goOn(exchange: Exchange): void {
+    if (exchange.isDone || exchange.tcpOpen > 0 || exchange.open.some(attempt => !attempt.isOverdue)) return
+    const { servers, transport } = exchange.wanted
+    const mayHelp = exchange.attempts < QUEUES && transport !== 'tcp'
+    if (mayHelp && servers.some(state => !exchange.refused.has(state))) return this.#next(exchange)
+    this.#finish(exchange, exchange.fallback)
+  }
+
+  #finish(exchange: Exchange, found: Found | undefined): void {
     if (exchange.isDone) return
     exchange.isDone = true
     for (const attempt of exchange.open) if (this.#open.get(attempt.key) === attempt) this.#open.delete(attempt.key)
@@ -304,10 +370,6 @@ export class Upstreams {
     if (this.#open.get(attempt.key) === attempt) this.#open.delete(attempt.key)
     const { exchange } = attempt
     exchange.open = exchange.open.filter(other => other !== attempt)
-  }
-
-  #closeAllOf(exchange: Exchange, state: ServerState): void {
-    for (const attempt of exchange.open.filter(a => a.state === state)) this.#close(attempt)
   }
 
   #silent(state: ServerState): void {
@@ -345,13 +407,27 @@ export class Upstreams {
     this.counts.timeouts++
     // one lost datagram among answers says nothing about the server
     if (state.lastAnswerAt < attempt.sentAt) this.#silent(state)
-    if (!attempt.isLast) {
-      // its answer is still welcome
-      this.#next(exchange)
-      return
-    }
-    if (exchange.tcpOpen > 0) return this.#close(attempt)
-    this.#finish(exchange, exchange.fallback)
+    // its answer is still welcome
+    attempt.isOverdue = true
+    if (!attempt.isLast) return this.#next(exchange)
+    if (exchange.tcpOpen === 0) this.#finish(exchange, exchange.fallback)
+  }
+}
+
+/** The question in the letters of the asker again, and owners that repeat it letter for letter. */
+function undress(answer: Uint8Array, { wanted, nameEnd }: Exchange): void {
+  const { message } = wanted
+  const sent = answer.slice(HEADER, nameEnd)
+  const asked = message.subarray(HEADER, nameEnd)
+  answer.set(asked, HEADER)
+  let at = nameEnd + 4
+  while (at > 0 && at < answer.length) {
+    let i = 0
+    while (i < sent.length && answer[at + i] === sent[i]) i++
+    if (i === sent.length) answer.set(asked, at)
+    const end = skipName(answer, at)
+    if (end < 0 || end + 10 > answer.length) return
+    at = end + 10 + ((answer[end + 8]! << 8) | answer[end + 9]!)
   }
 }
 
@@ -402,15 +478,22 @@ export function findOpt(bytes: Uint8Array): FoundOpt | undefined {
   return found
 }
 
-// a server that gave us cookies before gives the right one back; what comes without one is taken only from servers that never did
-function hasWrongCookie(bytes: Uint8Array, state: ServerState): boolean {
+/** Remembers the cookie that the server gave. */
+function cookieOf(bytes: Uint8Array, state: ServerState): 'none' | 'ours' | 'wrong' {
   // no additional records: no cookie
   const cookie = bytes[11] === 0 && bytes[10] === 0 ? undefined : findOpt(bytes)?.cookie
-  if (!cookie) return false
+  if (!cookie) return 'none'
   const { data } = cookie
-  if (data.length < COOKIE_CLIENT || !equalBytes(data.subarray(0, COOKIE_CLIENT), state.clientCookie)) return true
+  if (data.length < COOKIE_CLIENT || !equalBytes(data.subarray(0, COOKIE_CLIENT), state.clientCookie)) return 'wrong'
   if (data.length >= 16 && data.length <= 40) state.serverCookie = data.slice(COOKIE_CLIENT)
-  return false
+  return 'ours'
+}
+
+// RFC 7873 section 5.3: the server wants the cookie that comes with this
+function isBadCookie(bytes: Uint8Array): boolean {
+  if ((bytes[3]! & 15) !== (BADCOOKIE & 15) || bytes.length < HEADER) return false
+  const opt = findOpt(bytes)
+  return opt !== undefined && bytes[opt.at + 5] === BADCOOKIE >> 4
 }
 
 /** An answer without the COOKIE option that was put into the question: as if it had not been. */
