@@ -1,5 +1,8 @@
-/** What the control socket answers: read by `ipref status` and `ipref trace`. Types only. */
+/** What the control sockets of gateway and resolver answer: read by `ipref status` and `ipref trace`. Types only. */
+import type { TraceStep } from './dns/nameTrace.ts'
 import type { MappingRow } from './mapper/mapper.ts'
+
+export type { TraceStep }
 
 export interface DirectionReport {
   packetsIn: number
@@ -45,8 +48,16 @@ export interface StatusReport {
   problems: string[]
 }
 
+/** What was asked for: an address, or a name. */
 export interface TraceReport {
-  address: string
-  steps: { what: string; ok: boolean; detail: string }[]
+  address?: string
+  name?: string
+  /** in order; none: it is neither an address nor a name */
+  steps: TraceStep[]
+  /** what the resolver would answer, or the address itself */
+  addresses: string[]
+  /** the first thing that is wrong, or what becomes of a packet; lines of text */
   verdict: string
+  /** the process that was asked has no resolver: another may */
+  lacksResolver?: true
 }

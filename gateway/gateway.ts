@@ -17,8 +17,6 @@ import {
   formatPrefix,
   formatWords,
   isUnspecified,
-  parseAddress,
-  prefixContains,
   prefixWords,
   wordsFromBytes,
 } from '../ipref/address.ts'
@@ -68,6 +66,7 @@ import { testOffloads } from './sys/selfTest.ts'
 import { SeqpacketServer } from './sys/seqpacket.ts'
 import { openTun } from './sys/tun.ts'
 import { openTunnelSocket, sendDatagram } from './sys/udp.ts'
+import { Tracer } from './trace.ts'
 
 const STATUS_ROWS = 200
 const MAPPER_CLIENTS = 64
@@ -543,6 +542,10 @@ export class Gateway {
       {
         onEvent: event => logResolverEvent(this.#log, event),
         ...(shortcut ? { native: wanted => this.#mapper.nativeOf(wanted) } : {}),
+        whyRefused: wanted => {
+          const found = this.#mapper.encodedFor(wanted)
+          return 'refused' in found ? found.refused : 'the store did not write it in time'
+        },
       },
       contexts,
     )
@@ -568,7 +571,7 @@ export class Gateway {
 
   readonly #control: Handler = request => {
     if (request.do === 'status') return this.status()
-    if (request.do === 'trace') return this.trace(String(request.address))
+    if (request.do === 'trace') return this.trace(request)
     if (request.do === 'crash-worker' && process.env.IPREF_TEST === '1') {
       this.#plane?.crash(request.role === 'decap' ? 'decap' : 'encap')
       return 'crashed'
@@ -674,6 +677,24 @@ export class Gateway {
     }
   }
 
+  /** `{ address }` or `{ name }`. */
+  trace({ address, name }: Record<string, unknown>): Promise<TraceReport> {
+    const find = (context: Uint8Array) =>
+      this.#peers.status().find(p => formatWords(p.address) === formatAddress(context))
+    const tracer = new Tracer({
+      config: () => this.#config,
+      describe: of => this.#mapper.describe(of),
+      storeFailing: () => this.#store.failing,
+      peer: context => {
+        const peer = find(context)
+        return peer && peerReport(peer)
+      },
+      measure: context => new Promise(resolve => this.#peers.measure(wordsFromBytes(context), resolve)),
+      resolver: () => this.#resolver,
+    })
+    return name === undefined ? tracer.address(String(address)) : tracer.name(String(name))
+  }
+
   #direction(role: WorkerRole): DirectionReport {
     const stats = this.#plane!.stats(role)
     const refused: Record<string, number> = {}
@@ -702,76 +723,6 @@ export class Gateway {
       answered,
       refused,
     }
-  }
-
-  /** Which relation and owner serves an address, what a packet to it would become, or the first thing that is wrong. */
-  trace(text: string): TraceReport {
-    const steps: TraceReport['steps'] = []
-    const step = (what: string, ok: boolean, detail: string) => steps.push({ what, ok, detail })
-    const done = (verdict: string): TraceReport => ({ address: text, steps, verdict })
-    const address = parseAddress(text)
-    if (!address) return done(`${text} is no IP address`)
-    const network = this.#config.encodingNetworks.find(n => prefixContains(n, address))
-    step(
-      'encoding network',
-      true,
-      network
-        ? `${text} lies in ${formatPrefix(network)}: it stands for a remote host`
-        : `${text} lies in no encoding network: a host of ours`,
-    )
-    if (this.#config.ownEncoded.some(own => formatAddress(own) === formatAddress(address)))
-      return done(`${text} is this gateway itself`)
-    const row = this.#mapper.describe(address)
-    if (!row) {
-      step('mapping', false, 'none')
-      return done(
-        network
-          ? `nothing is mapped to ${text}: name it in the hosts file, or ask for its name in DNS`
-          : `${text} has no reference yet: it gets one when it first sends, or is published by \`#= pub + REFERENCE\``,
-      )
-    }
-    step('mapping', true, `${row.local} ⇔ ${row.remote}, owner ${row.owner}${row.tentative ? ' (tentative)' : ''}`)
-    if (!network) {
-      const isPublished = row.owner !== 'dynamic'
-      step(
-        'host filter',
-        isPublished || this.#config.openHosts,
-        isPublished ? 'published: others may begin connections' : 'not published: only replies reach it',
-      )
-      return done(
-        `packets from ${text} leave with reference ${row.remote.slice(2)}; packets to that reference reach ${text}${isPublished || this.#config.openHosts ? '' : ', if they are replies'}`,
-      )
-    }
-    return this.#traceRemote(row.remote, text, step, done)
-  }
-
-  #traceRemote(
-    remote: string,
-    text: string,
-    step: (what: string, ok: boolean, detail: string) => void,
-    done: (verdict: string) => TraceReport,
-  ): TraceReport {
-    const context = remote.split(' ')[0]!
-    const peer = this.#peers.status().find(p => formatWords(p.address) === context)
-    if (!peer) {
-      step('peer', false, `${context} is not tracked`)
-      return done(`there is no room for the peer ${context}: raise -max-remote-gateways`)
-    }
-    const seen = peer.lastSeenAgo === undefined ? 'nothing heard from it yet' : `heard from ${peer.lastSeenAgo} s ago`
-    step(
-      'peer',
-      true,
-      `${context} port ${peer.port}, ${peer.verified ? 'verified' : 'not verified yet'}, path MTU ${peer.mtu}, ${seen}`,
-    )
-    const family = context.includes(':') ? 6 : 4
-    const hasSocket = this.#config.bind.some(a => familyOf(a) === family)
-    step(
-      'tunnel',
-      hasSocket,
-      hasSocket ? `sent over IPv${family}` : `no IPv${family} address to send from; add one with -gateway-bind`,
-    )
-    if (!hasSocket) return done(`this gateway has no IPv${family} side`)
-    return done(`a packet to ${text} goes to ${remote}, by UDP to port ${peer.port}`)
   }
 
   // ---- end

@@ -9,6 +9,7 @@ import { dirname } from 'node:path'
 
 const LONGEST_REQUEST = 4096
 const MOST_CLIENTS = 16
+const IDLE_MS = 10_000
 
 export type Handler = (request: Record<string, unknown>) => unknown
 
@@ -47,7 +48,7 @@ function answers(path: string): Promise<boolean> {
 function serve(socket: Socket, handle: Handler): void {
   let pending = ''
   socket.setEncoding('utf8')
-  socket.setTimeout(10_000, () => socket.destroy())
+  socket.setTimeout(IDLE_MS, () => socket.destroy())
   socket.on('error', () => socket.destroy())
   socket.on('data', async (data: string) => {
     pending += data
@@ -55,7 +56,10 @@ function serve(socket: Socket, handle: Handler): void {
     for (let end = pending.indexOf('\n'); end >= 0; end = pending.indexOf('\n')) {
       const line = pending.slice(0, end)
       pending = pending.slice(end + 1)
+      // what is asked for may take longer than a silent client is waited for
+      socket.setTimeout(0)
       socket.write(`${await answer(line, handle)}\n`)
+      socket.setTimeout(IDLE_MS)
     }
   })
 }
@@ -72,12 +76,14 @@ async function answer(line: string, handle: Handler): Promise<string> {
 }
 
 /** Asks once. Rejects with a sentence for the person at the terminal. */
-export function askControl(path: string, request: Record<string, unknown>): Promise<unknown> {
+export function askControl(path: string, request: Record<string, unknown>, patienceMs = IDLE_MS): Promise<unknown> {
   return new Promise((resolve, reject) => {
     const socket = connect(path)
     let text = ''
     socket.setEncoding('utf8')
-    socket.setTimeout(10_000, () => socket.destroy(new Error(`no answer from ${path} within 10 s`)))
+    socket.setTimeout(patienceMs, () =>
+      socket.destroy(new Error(`no answer from ${path} within ${patienceMs / 1000} s`)),
+    )
     socket.on('connect', () => socket.write(`${JSON.stringify(request)}\n`))
     socket.on('error', (error: NodeJS.ErrnoException) => reject(new Error(explain(path, error))))
     socket.on('close', () => reject(new Error(`${path}: closed without an answer`)))
@@ -94,7 +100,7 @@ export function askControl(path: string, request: Record<string, unknown>): Prom
 
 function explain(path: string, error: NodeJS.ErrnoException): string {
   if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED') {
-    return `no gateway answers at ${path}: is it running? (another socket: -control-socket PATH)`
+    return `nobody answers at ${path}: is it running? (another socket: -control-socket PATH)`
   }
   if (error.code === 'EACCES') return `${path}: not permitted; run as root, or as the user of the gateway`
   return error.message

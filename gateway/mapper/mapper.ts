@@ -80,6 +80,8 @@ export interface MappingRow {
   remote: string
   owner: Owner
   tentative: boolean
+  /** dynamic, and in the store */
+  saved: boolean
   expiresInSeconds: number | null
   lastUsedSecondsAgo: number | null
 }
@@ -607,6 +609,7 @@ export class Mapper {
       remote: kind === 'ours' ? `+ ${reference}` : `${formatWords(theirs.context(slot))} + ${reference}`,
       owner: this.#owners[(kind === 'ours' ? this.#oursOwner : this.#theirsOwner)[slot]!]!,
       tentative: kind === 'theirs' && this.#tentative[slot] === 1,
+      saved: (kind === 'ours' ? this.#oursSaved : this.#theirsSaved)[slot] !== 0,
       expiresInSeconds: expires === NEVER ? null : Math.max(0, expires - now),
       lastUsedSecondsAgo: used === 0 ? null : Math.max(0, now - used),
     }

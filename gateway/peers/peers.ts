@@ -19,6 +19,8 @@ const KEEPALIVE_EVERY_S = 25
 const CANDIDATES = 2
 const CANDIDATE_TRIES = 4
 const UNVERIFIED_TRIES = 8
+/** How long a person waits for an answer: some probes, a second apart. */
+const MEASURE_S = 4
 /** A lowered path MTU is tried again at its first value after this time (RFC 8201 section 4: not sooner than 5 minutes). */
 const MTU_HOLD_S = 600
 const MTU_FLOOR = { 4: 552, 6: 1280 } as const
@@ -72,6 +74,8 @@ interface Peer {
   keepalive: boolean
   rttMs: number | undefined
   unanswered: number
+  /** those who asked how long an answer takes */
+  waiting: { until: number; done(rttMs: number | undefined): void }[]
   baseMtu: number
   mtuSince: number
 }
@@ -131,7 +135,7 @@ export class Peers {
     const number = this.#ports.table.find(...address)
     if (number >= 0) return this.candidate(number, port)
     const peer = this.#add(address, port, 0, bytes)
-    if (peer) this.#probe(peer, port)
+    if (peer) this.#probeCurrent(peer)
   }
 
   /** The decap worker saw a source port that is not the current one. */
@@ -159,6 +163,16 @@ export class Peers {
     Atomics.or(table.flags, peer.number, PeerFlag.verified)
     if (port !== current) this.#ports.onEvent({ what: 'port-changed', peer: address, from: current, to: port })
     else if (!wasVerified) this.#ports.onEvent({ what: 'reachable', peer: address, port, rttMs: peer.rttMs })
+    endWaiting(peer, () => true, peer.rttMs)
+  }
+
+  /** Asks a peer at its current port: milliseconds until it answered, or undefined after some tries, or when it is none of ours. */
+  measure(address: AddressWords, done: (rttMs: number | undefined) => void): void {
+    const peer = this.#byNumber[this.#ports.table.find(...address)]
+    if (!peer) return done(undefined)
+    const now = this.#ports.now()
+    peer.waiting.push({ until: now + MEASURE_S, done })
+    if (now >= peer.nextProbe || peer.keepalive) this.#probe(peer, this.#ports.table.port[peer.number]!)
   }
 
   /**
@@ -195,6 +209,7 @@ export class Peers {
     for (const peer of this.#byNumber) {
       if (!peer) continue
       this.#ageMtu(peer, now)
+      endWaiting(peer, waiter => waiter.until <= now, undefined)
       if (now >= peer.nextProbe) this.#nextProbe(peer)
     }
   }
@@ -251,6 +266,7 @@ export class Peers {
       keepalive: false,
       rttMs: undefined,
       unanswered: 0,
+      waiting: [],
       baseMtu,
       mtuSince: 0,
     }
@@ -276,6 +292,7 @@ export class Peers {
       if (!oldest || table.lastSeen[peer.number]! < table.lastSeen[oldest.number]!) oldest = peer
     }
     if (!oldest) return
+    endWaiting(oldest, () => true, undefined)
     table.remove(oldest.number)
     Atomics.store(table.flags, oldest.number, 0)
     this.#byNumber[oldest.number] = undefined
@@ -296,18 +313,30 @@ export class Peers {
 
   // candidates first, then a port not proved yet, then the keepalive of configured peers
   #nextProbe(peer: Peer): void {
-    const { table, now } = this.#ports
+    const { table } = this.#ports
     const current = table.port[peer.number]!
     const verified = (table.flags[peer.number]! & PeerFlag.verified) !== 0
     peer.probes = peer.probes.filter(p => p.tries < (p.port === current ? UNVERIFIED_TRIES : CANDIDATE_TRIES))
     const candidate = peer.probes.find(p => p.port !== current)
     if (candidate) return this.#probe(peer, candidate.port)
     const seen = table.lastSeen[peer.number]! !== 0
-    if (!verified && seen && peer.unanswered < UNVERIFIED_TRIES) return this.#probe(peer, current)
-    if (!peer.keepalive) return
+    if (!verified && seen && peer.unanswered < UNVERIFIED_TRIES) return this.#probeCurrent(peer)
+    if (peer.keepalive) return this.#keepAlive(peer, verified)
+    // does not count as unanswered: a person who asks changes nothing
+    if (peer.waiting.length > 0) this.#probe(peer, current)
+  }
+
+  #keepAlive(peer: Peer, verified: boolean): void {
+    const { table, now } = this.#ports
+    const current = table.port[peer.number]!
     if (peer.unanswered === 3) this.#ports.onEvent({ what: 'unreachable', peer: peer.address, port: current })
-    this.#probe(peer, current)
+    this.#probeCurrent(peer)
     if (verified || peer.unanswered > 3) peer.nextProbe = now() + KEEPALIVE_EVERY_S
+  }
+
+  #probeCurrent(peer: Peer): void {
+    peer.unanswered++
+    this.#probe(peer, this.#ports.table.port[peer.number]!)
   }
 
   #probe(peer: Peer, port: number): void {
@@ -318,10 +347,16 @@ export class Peers {
     }
     probe.sentMs = this.#ports.nowMs()
     probe.tries++
-    if (port === this.#ports.table.port[peer.number]) peer.unanswered++
     peer.nextProbe = this.#ports.now() + PROBE_EVERY_S
     this.#ports.sendProbe(peer.address, port, probe.nonce)
   }
+}
+
+function endWaiting(peer: Peer, isOver: (waiter: Peer['waiting'][number]) => boolean, rttMs: number | undefined): void {
+  if (peer.waiting.length === 0) return
+  const over = peer.waiting.filter(isOver)
+  peer.waiting = peer.waiting.filter(waiter => !over.includes(waiter))
+  for (const { done } of over) done(rttMs)
 }
 
 function familyOf(address: AddressWords): 4 | 6 {

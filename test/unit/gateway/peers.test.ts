@@ -136,3 +136,53 @@ it('configured peers are probed every 25 s while our own address is unknown', ()
   expect(world.probes.length).toBeGreaterThanOrEqual(3)
   expect(world.probes.length).toBeLessThanOrEqual(5)
 })
+
+describe('a person who asks how far away a peer is', () => {
+  const measured = (): (number | undefined)[] => {
+    const times: (number | undefined)[] = []
+    world.peers.measure(peer(1), rttMs => times.push(rttMs))
+    return times
+  }
+  const wait = (seconds: number) => {
+    for (let i = 0; i < seconds; i++) {
+      world.now++
+      world.peers.tick()
+    }
+  }
+
+  it('hears it from one probe', () => {
+    world.peers.require(...peer(1))
+    const times = measured()
+    expect(world.probes).toHaveLength(1)
+    world.now += 0.5
+    world.answerLast()
+    expect(times).toEqual([500])
+  })
+  it('hears of silence after some probes, a second apart, and of a peer that is none', () => {
+    expect(measured()).toEqual([undefined])
+    world.peers.require(...peer(1))
+    const times = measured()
+    wait(3)
+    expect([times, world.probes.length]).toEqual([[], 4])
+    wait(3)
+    expect([times, world.probes.length]).toEqual([[undefined], 4])
+  })
+  it('does not wear out the patience with a stranger', () => {
+    world.peers.arrived(peer(1), 1045, 100)
+    for (let i = 0; i < 5; i++) {
+      measured()
+      wait(5)
+    }
+    const before = world.probes.length
+    measured()
+    expect(world.probes.length).toBe(before + 1)
+  })
+  it('does not keep an unreachable peer from being told', () => {
+    world = new World([{ address: peer(1), port: 1045 }], true)
+    for (let i = 0; i < 6; i++) {
+      measured()
+      wait(1)
+    }
+    expect(world.events).toMatchObject([{ what: 'unreachable', port: 1045 }])
+  })
+})
