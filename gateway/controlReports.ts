@@ -1,8 +1,6 @@
 /** What the control sockets of gateway and resolver answer: read by `ipref status` and `ipref trace`. Types only. */
-import type { TraceStep } from './dns/nameTrace.ts'
+import type { Step } from '../runtime/steps.ts'
 import type { MappingRow } from './mapper/mapper.ts'
-
-export type { TraceStep }
 
 export interface DirectionReport {
   packetsIn: number
@@ -53,7 +51,7 @@ export interface TraceReport {
   address?: string
   name?: string
   /** in order; none: it is neither an address nor a name */
-  steps: TraceStep[]
+  steps: Step[]
   /** what the resolver would answer, or the address itself */
   addresses: string[]
   /** the first thing that is wrong, or what becomes of a packet; lines of text */

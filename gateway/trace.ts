@@ -16,7 +16,8 @@ import {
   parseAddress,
   prefixContains,
 } from '../ipref/address.ts'
-import type { PeerReport, TraceReport, TraceStep } from './controlReports.ts'
+import { roundMs, type Step, Steps, verdictOf } from '../runtime/steps.ts'
+import type { PeerReport, TraceReport } from './controlReports.ts'
 import type { ResolverHost } from './dns/resolverHost.ts'
 import type { MappingRow } from './mapper/mapper.ts'
 
@@ -67,7 +68,7 @@ export class Tracer {
     return { name: text, steps: all, addresses, verdict: verdictOf(all, verdict) }
   }
 
-  async #address(address: Uint8Array): Promise<{ steps: TraceStep[]; verdict: string }> {
+  async #address(address: Uint8Array): Promise<{ steps: Step[]; verdict: string }> {
     const { encodingNetworks, ownEncoded } = this.#ports.config()
     const steps = new Steps()
     const text = formatAddress(address)
@@ -85,7 +86,7 @@ export class Tracer {
       const fix = network
         ? 'name it in the hosts file, or ask for its name in DNS'
         : 'it gets one when it first sends, or is published by `#= pub + REFERENCE`'
-      steps.wrong('mapping', network ? `nothing is mapped to ${text}` : `${text} has no reference yet`, fix)
+      steps.wrong('mapping', network ? `nothing is mapped to ${text}` : `${text} has no reference yet`, { fix })
       return { steps: steps.all, verdict: '' }
     }
     steps.right('mapping', `${row.local} ⇔ ${row.remote}, owner ${row.owner}${lifeOf(row)}`)
@@ -97,7 +98,9 @@ export class Tracer {
   #store(row: MappingRow, steps: Steps): void {
     if (row.owner !== 'dynamic') return
     if (this.#ports.storeFailing())
-      steps.wrong('store', 'the mapping store cannot be written', 'make room on its disk; the log names the file')
+      steps.wrong('store', 'the mapping store cannot be written', {
+        fix: 'make room on its disk; the log names the file',
+      })
     else if (row.saved) steps.right('store', 'on disk: it survives a restart')
     else steps.right('store', `not on disk${row.tentative ? ' until the host here answers' : ''}`)
   }
@@ -108,11 +111,9 @@ export class Tracer {
     const isReached = row.owner !== 'dynamic' || openHosts
     if (isReached) steps.right('host filter', row.owner === 'dynamic' ? 'open to all' : 'published: others may begin')
     else
-      steps.wrong(
-        'host filter',
-        `${text} is not published: only replies reach it`,
-        `publish it with \`#= pub + REFERENCE\`, if others are to begin connections`,
-      )
+      steps.wrong('host filter', `${text} is not published: only replies reach it`, {
+        fix: 'publish it with `#= pub + REFERENCE`, if others are to begin connections',
+      })
     return `packets from ${text} leave with reference ${reference}; packets to that reference reach ${text}${isReached ? '' : ', if they are replies'}`
   }
 
@@ -126,7 +127,7 @@ export class Tracer {
     }
     const peer = this.#ports.peer(context)
     if (!peer) {
-      steps.wrong('peer', `there is no room to keep track of ${contextText}`, 'raise -max-remote-gateways')
+      steps.wrong('peer', `there is no room to keep track of ${contextText}`, { fix: 'raise -max-remote-gateways' })
       return ''
     }
     const state = peer.verified ? 'verified' : 'not verified yet'
@@ -138,7 +139,7 @@ export class Tracer {
       return `a packet to ${row.local} would go to ${row.remote}`
     }
     if (!from) {
-      steps.wrong('tunnel', `this gateway has no ${family} address to send from`, 'add one with -gateway-bind')
+      steps.wrong('tunnel', `this gateway has no ${family} address to send from`, { fix: 'add one with -gateway-bind' })
       return ''
     }
     steps.right('tunnel', `sent over ${family} from ${formatAddress(from)}`)
@@ -149,47 +150,23 @@ export class Tracer {
   async #ask(context: Uint8Array, peer: PeerReport, steps: Steps): Promise<void> {
     const rtt = await this.#ports.measure(context)
     const { lastSeenSecondsAgo: ago } = this.#ports.peer(context) ?? peer
-    if (rtt !== undefined) steps.all.push({ what: 'answer', ok: true, detail: 'the peer answers', ms: round(rtt) })
+    if (rtt !== undefined) steps.all.push({ what: 'answer', ok: true, detail: 'the peer answers', ms: roundMs(rtt) })
     else if (ago !== null && ago < HEARD_LATELY_S)
       steps.right('answer', `none to our echo requests, but the peer was heard from ${ago} s ago`)
     else
-      steps.wrong(
-        'answer',
-        `${peer.address} is silent: no answer from UDP port ${peer.port}, ${heardFrom(peer)}`,
-        `look whether a gateway runs there, and whether UDP port ${peer.port} passes the firewalls and NAT between (both ways)`,
-      )
+      steps.wrong('answer', `${peer.address} is silent: no answer from UDP port ${peer.port}, ${heardFrom(peer)}`, {
+        fix: `look whether a gateway runs there, and whether UDP port ${peer.port} passes the firewalls and NAT between (both ways)`,
+      })
   }
 }
 
 /** For a gateway that runs no resolver: another program may. */
 function withoutResolver(name: string): TraceReport {
   const steps = new Steps()
-  steps.wrong(
-    'resolver',
-    'this gateway runs none',
-    'start it with -resolver-listen ADDRESS and -resolver-upstream ADDRESS, or run `ipref resolver` beside it',
-  )
+  steps.wrong('resolver', 'this gateway runs none', {
+    fix: 'start it with -resolver-listen ADDRESS and -resolver-upstream ADDRESS, or run `ipref resolver` beside it',
+  })
   return { name, steps: steps.all, addresses: [], verdict: verdictOf(steps.all, ''), lacksResolver: true }
-}
-
-/** Of a whole trace: the first thing that is wrong, else what `otherwise` says. */
-export function verdictOf(steps: readonly TraceStep[], otherwise: string): string {
-  const wrong = steps.find(step => !step.ok)
-  if (!wrong) return otherwise
-  const first = `${wrong.what}: ${wrong.detail}${wrong.fix ? `\n→ ${wrong.fix}` : ''}`
-  return otherwise === '' ? first : `${otherwise}\nbut ${first}`
-}
-
-class Steps {
-  readonly all: TraceStep[] = []
-
-  right(what: string, detail: string): void {
-    this.all.push({ what, ok: true, detail })
-  }
-
-  wrong(what: string, detail: string, fix: string): void {
-    this.all.push({ what, ok: false, detail, fix })
-  }
 }
 
 function lifeOf(row: MappingRow): string {
@@ -199,8 +176,4 @@ function lifeOf(row: MappingRow): string {
 
 function heardFrom({ lastSeenSecondsAgo: ago }: PeerReport): string {
   return ago === null ? 'nothing heard from it yet' : `heard from ${ago} s ago`
-}
-
-function round(ms: number): number {
-  return Math.round(ms * 10) / 10
 }

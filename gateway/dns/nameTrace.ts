@@ -13,6 +13,7 @@ import { nameAt, stringsOf } from '../../dns/message.ts'
 import { formatName, isAtOrBelow, lowerName, type Name } from '../../dns/name.ts'
 import { formatAddress } from '../../ipref/address.ts'
 import { formatReference } from '../../ipref/reference.ts'
+import { type Step, Steps } from '../../runtime/steps.ts'
 import { isContext } from '../mapper/assertions.ts'
 import type { MapperAnswer } from './mapperClient.ts'
 import { MAPPING_TTL, type Remembered, type ResolverSettings } from './resolver.ts'
@@ -31,18 +32,8 @@ import type { ServerState } from './upstreams.ts'
 
 const MOST_SHOWN = 60
 
-export interface TraceStep {
-  what: string
-  ok: boolean
-  detail: string
-  /** how long was waited for it */
-  ms?: number
-  /** what to do about it, where it is wrong */
-  fix?: string
-}
-
 export interface NameTrace {
-  steps: TraceStep[]
+  steps: Step[]
   /** what the resolver would answer, as text */
   addresses: string[]
   /** steps in which the mapper refused: it knows why */
@@ -87,7 +78,8 @@ class Tracing {
   readonly #settings: NameTraceSettings
   readonly #ports: NameTracePorts
   readonly #done: (trace: NameTrace) => void
-  readonly #trace: NameTrace = { steps: [], addresses: [], refused: [] }
+  readonly #steps: Steps
+  readonly #trace: NameTrace
   #aliases = 0
   #ttl = MAPPING_TTL
 
@@ -97,6 +89,8 @@ class Tracing {
     this.#settings = settings
     this.#ports = ports
     this.#done = done
+    this.#steps = new Steps(() => ports.nowMs())
+    this.#trace = { steps: this.#steps.all, addresses: [], refused: [] }
   }
 
   start(): void {
@@ -106,15 +100,11 @@ class Tracing {
   }
 
   #right(what: string, detail: string, since?: number): void {
-    this.#trace.steps.push({ what, ok: true, detail, ...this.#spent(since) })
+    this.#steps.right(what, detail, since)
   }
 
   #wrong(what: string, detail: string, fix: string, since?: number): void {
-    this.#trace.steps.push({ what, ok: false, detail, fix, ...this.#spent(since) })
-  }
-
-  #spent(since: number | undefined): { ms?: number } {
-    return since === undefined ? {} : { ms: Math.round((this.#ports.nowMs() - since) * 10) / 10 }
+    this.#steps.wrong(what, detail, { fix, ...(since === undefined ? {} : { since }) })
   }
 
   #end(): void {

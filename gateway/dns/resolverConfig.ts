@@ -36,6 +36,8 @@ export interface ResolverProgramConfig {
   zones: readonly CorefileZone[]
   metrics: { host: string; port: number } | undefined
   health: { host: string; port: number } | undefined
+  /** undefined: none */
+  controlSocket: string | undefined
   logLevel: 'debug' | 'info' | 'warn' | 'error'
   logFormat: 'json' | 'text'
   checkOnly: boolean
@@ -122,6 +124,7 @@ export function parseResolverConfig(argv: readonly string[], readFile: (path: st
     zones: core?.zones ?? [],
     metrics: settings.listen('metrics-address'),
     health: settings.listen('health-address'),
+    controlSocket: settings.text('control-socket') === 'off' ? undefined : settings.text('control-socket'),
     logLevel: settings.choice('log-level') as ResolverProgramConfig['logLevel'],
     logFormat: settings.choice('log-format') as 'json' | 'text',
     checkOnly: settings.boolean('check-config'),

@@ -1,9 +1,12 @@
 /** `ipref resolver`: from the command line to a running resolver, and to its end. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { parseName } from '../../dns/name.ts'
 import { formatAddress } from '../../ipref/address.ts'
+import { serveControl } from '../../runtime/controlSocket.ts'
 import { healthPages, servePages } from '../../runtime/http.ts'
 import { createLogger, type Logger } from '../../runtime/log.ts'
+import { verdictOf } from '../../runtime/steps.ts'
 import { parseResolverConfig, type ResolverProgramConfig } from './resolverConfig.ts'
 import { ResolverHost } from './resolverHost.ts'
 import { logResolverEvent, renderResolverMetrics } from './resolverReports.ts'
@@ -41,6 +44,7 @@ async function start(config: ResolverProgramConfig, log: Logger, ends: (() => vo
   ends.push(() => host.stop())
   await host.start()
   if (config.zones.length > 0) ends.push(await serveZones(config.zones, log))
+  await serveTraces(host, config, log, ends)
   const { metrics, health } = config
   if (metrics) {
     const body = () => renderResolverMetrics(name => host.stat(name), host.restarts)
@@ -65,6 +69,31 @@ async function start(config: ResolverProgramConfig, log: Logger, ends: (() => vo
     },
     'resolver started',
   )
+}
+
+// for a person who looks for a fault; names are answered without it too
+async function serveTraces(
+  host: ResolverHost,
+  config: ResolverProgramConfig,
+  log: Logger,
+  ends: (() => void | Promise<void>)[],
+): Promise<void> {
+  if (!config.controlSocket) return
+  try {
+    const control = await serveControl(config.controlSocket, async request => {
+      const text = String(request.name)
+      if (request.do !== 'trace' || request.name === undefined)
+        throw new Error('the resolver answers `ipref trace NAME` alone; for the rest ask the gateway')
+      const name = parseName(text)
+      if (!name) return { name: text, steps: [], addresses: [], verdict: `${text} is no name` }
+      const { steps, addresses } = await host.trace(name, '-')
+      const verdict = verdictOf(steps, `${text} is answered with ${addresses.join(', ')}`)
+      return { name: text, steps, addresses, verdict }
+    })
+    ends.push(() => control.close())
+  } catch (error) {
+    log.warn(`no control socket, so no \`ipref trace\`: ${(error as Error).message}`)
+  }
 }
 
 function versionOf(): string {

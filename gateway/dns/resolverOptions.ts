@@ -126,6 +126,13 @@ const running: OptionGroup = {
       help: 'take settings from a Corefile: ipref, forward, bind, log, errors, cache, file, transfer',
     },
     {
+      name: 'control-socket',
+      kind: 'text',
+      standard: '/run/ipref/resolver.sock',
+      value: 'PATH',
+      help: "socket for ipref trace; 'off': none",
+    },
+    {
       name: 'metrics-address',
       kind: 'text',
       standard: 'off',

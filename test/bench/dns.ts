@@ -115,7 +115,7 @@ async function startAll(coredns: string | undefined): Promise<void> {
     IPREF,
     [
       ...['resolver', '-listen', `127.0.0.1:${PORT.oursBare}`, '-upstream', `127.0.0.1:${PORT.upstream}`],
-      ...['-mapper', socket, '-cache-size', '0', '-log-level', 'warn'],
+      ...['-mapper', socket, '-control-socket', 'off', '-cache-size', '0', '-log-level', 'warn'],
     ],
     'resolver',
   )
