@@ -2,6 +2,8 @@
 import { main as agent } from '../gateway/dns/agentMain.ts'
 import { main as resolver } from '../gateway/dns/resolverMain.ts'
 import { main as gateway } from '../gateway/main.ts'
+import { runAa } from './aaLint.ts'
+import { asksForHelp, say } from './arguments.ts'
 import { runRef } from './ref.ts'
 import { runStatus } from './status.ts'
 import { runTrace } from './trace.ts'
@@ -11,13 +13,12 @@ const USAGE = `usage: ipref COMMAND [OPTIONS]
   gateway    connect this network with other IPREF networks
   resolver   answer DNS questions for names with AA records, with the mapper of any gateway
   dns-agent  publish the hosts of zones, to the mapper of any gateway
-  status     what a running gateway maps, whom it talks to, what it refused   (--json, --watch)
-  trace      what becomes of a question for a NAME or a packet to an ADDRESS, step by step
+  status     what a running gateway maps, whom it talks to, what is wrong
+  trace      what becomes of a question for a name, or a packet to an address, step by step
   aa         check the AA records of a zone: ipref aa lint ZONE-OR-FILE
-  ref        references: what a text means, and how a value is written
-  help       this; ipref gateway -help lists the options of the gateway
-
-Everything but \`ref\` talks to the gateway of this host over its control socket (-control-socket PATH).
+  ref        what a reference, an IPREF address or an AA record means, and how it is written
+  version    which version this is
+  help       this; ipref COMMAND -help lists the options of a command
 `
 
 const commands: Readonly<Record<string, (argv: readonly string[]) => Promise<number> | number>> = {
@@ -26,18 +27,16 @@ const commands: Readonly<Record<string, (argv: readonly string[]) => Promise<num
   'dns-agent': agent,
   status: runStatus,
   trace: runTrace,
+  aa: runAa,
   ref: runRef,
-  version: () => gateway(['-version']),
+  version: argv => (asksForHelp(argv) ? say('usage: ipref version') : gateway(['-version'])),
+  help: ([name]) =>
+    name !== undefined && Object.hasOwn(commands, name) ? commands[name]!(['-help']) : say(USAGE.trimEnd()),
 }
 
-async function run(argv: readonly string[]): Promise<number> {
-  const [name = 'help', ...rest] = argv
-  const command = commands[name.replace(/^--?(?=version$)/, '')]
-  if (command) return command(rest)
-  if (['help', '-h', '-help', '--help'].includes(name)) {
-    process.stdout.write(USAGE)
-    return 0
-  }
+async function run([name = 'help', ...rest]: readonly string[]): Promise<number> {
+  const wanted = asksForHelp([name]) ? 'help' : name.replace(/^--?(?=version$)/, '')
+  if (Object.hasOwn(commands, wanted)) return commands[wanted]!(rest)
   process.stderr.write(`ipref: unknown command ${name}\n\n${USAGE}`)
   return 2
 }

@@ -1,23 +1,35 @@
 /** `ipref status`: mappings, peers, traffic, and what is wrong, as tables or JSON. */
 import type { DirectionReport, StatusReport } from '../gateway/controlReports.ts'
 import { askControl } from '../runtime/controlSocket.ts'
-import { fail, parseCommand } from './arguments.ts'
+import { asksForHelp, DEFAULT_CONTROL_SOCKET, fail, parseCommand, say } from './arguments.ts'
 import { duration, quantity, renderTable } from './table.ts'
 
 const WATCH_MS = 1000
 
+export const USAGE = `usage: ipref status [-json] [-watch] [-control-socket PATH]
+
+  ipref status          mappings, peers and traffic of the gateway on this host, and what is wrong
+  ipref status -watch   the same every second, until Ctrl-C
+  ipref status -json    for programs
+
+Asks the gateway at ${DEFAULT_CONTROL_SOCKET}, or at PATH.`
+
 export async function runStatus(argv: readonly string[]): Promise<number> {
-  const args = parseCommand(argv)
+  if (asksForHelp(argv)) return say(USAGE)
+  const args = parseCommand(argv, { text: ['control-socket'], switches: ['json', 'watch'] })
   if (typeof args === 'string') return fail('status', args, 2)
+  if (args.rest.length > 0) return fail('status', USAGE, 2)
+  const socket = args.values.get('control-socket') ?? DEFAULT_CONTROL_SOCKET
+  const isWatching = args.switches.has('watch')
   for (;;) {
     try {
-      const report = (await askControl(args.controlSocket, { do: 'status' })) as StatusReport
-      const text = args.json ? JSON.stringify(report, null, 2) : renderStatus(report)
-      process.stdout.write(`${args.watch ? '\x1b[H\x1b[2J' : ''}${text}\n`)
+      const report = (await askControl(socket, { do: 'status' })) as StatusReport
+      const text = args.switches.has('json') ? JSON.stringify(report, null, 2) : renderStatus(report)
+      say(`${isWatching ? '\x1b[H\x1b[2J' : ''}${text}`)
     } catch (error) {
       return fail('status', (error as Error).message)
     }
-    if (!args.watch) return 0
+    if (!isWatching) return 0
     await new Promise(resolve => setTimeout(resolve, WATCH_MS))
   }
 }
