@@ -240,7 +240,7 @@ class Lint {
         rule: 'not-looked-up',
         severity: 'warning',
         what: `${record.name} could not be looked up: ${resolved.failed}`,
-        right: 'a server that answers, with --resolver ADDRESS',
+        right: 'a server that answers, with -resolver ADDRESS',
       })
     else if ('missing' in resolved)
       this.#tell(owner, line, {
