@@ -54,7 +54,7 @@ export function scanQuery(bytes: Uint8Array, at: number, length: number, out: Sc
   let variant = (flags1 & 1) | ((flags2 & 0x10) >> 3) | ((flags2 & 0x20) >> 3)
   out.payloadSize = 512
   if (additional === 1) {
-    // root, OPT, size, extended code 0, version 0, flags, no options
+    // root, OPT, size, an extended code that means nothing here, version 0, flags, no options
     if (p + 11 !== end || bytes[p] !== 0 || bytes[p + 1] !== 0 || bytes[p + 2] !== Type.OPT) return Scan.other
     if (bytes[p + 6] !== 0 || bytes[p + 9] !== 0 || bytes[p + 10] !== 0) return Scan.other
     out.payloadSize = Math.max(512, (bytes[p + 3]! << 8) | bytes[p + 4]!)

@@ -178,7 +178,7 @@ function parseField(field: Field, tokens: readonly Token[], origin: Name): Uint8
         unsigned(algorithms[text.toUpperCase()] ?? parseNumber(text, 255), field) ?? `${show(text)} is no algorithm`
       )
     case 'time':
-      return unsigned(parseTtl(text), field) ?? `${show(text)} is no time: seconds, or such as 1h30m`
+      return unsigned(parseTtl(text, 0xffffffff), field) ?? `${show(text)} is no time: seconds, or such as 1h30m`
     case 'string':
       return parseString(text)
     case 'strings':
@@ -215,13 +215,13 @@ function unsigned(value: number | undefined, field: Field): Uint8Array | undefin
 
 const units: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86400, w: 604800 }
 
-/** Seconds, or parts with units: `1h30m`. At most 2^31 − 1 (RFC 2181 section 8). */
-export function parseTtl(text: string): number | undefined {
+/** Seconds, or parts with units: `1h30m`. A TTL is at most 2^31 − 1 (RFC 2181 section 8); times in SOA records use all 32 bits. */
+export function parseTtl(text: string, most = 0x7fffffff): number | undefined {
   if (text.length > 60 || !/^(\d+|(\d+[smhdw])+)$/i.test(text)) return undefined
   let seconds = 0
   for (const [, digits, unit] of text.matchAll(/(\d+)([a-z]?)/gi))
     seconds += Number(digits) * (units[unit!.toLowerCase()] ?? 1)
-  return seconds <= 0x7fffffff ? seconds : undefined
+  return seconds <= most ? seconds : undefined
 }
 
 function withLength(bytes: Uint8Array): Uint8Array {

@@ -87,6 +87,7 @@ describe('refused, with what would be right', () => {
     ['SOA', 'ns admin@example.com 1 2 3 4 5', /a mailbox is written with a dot/],
     ['SOA', 'ns admin 4294967296 2 3 4 5', /no number from 0 to 4294967295/],
     ['SOA', 'ns admin 1 1x 3 4 5', /1x is no time/],
+    ['SOA', 'ns admin 1 4294967296 3 4 5', /4294967296 is no time/],
     ['SOA', 'ns admin 1 2 3 4', /needs more than that/],
     ['TXT', 'a'.repeat(256), /256 bytes is too long: cut it into several/],
     ['TXT', 'a\\', /has a \\ without/],
@@ -220,6 +221,11 @@ it.each([
   ['', undefined],
   ['9'.repeat(100), undefined],
 ])('the time %s is %s seconds', (text, seconds) => expect(parseTtl(text)).toBe(seconds))
+
+it('times of a SOA record use all 32 bits, and are read as they are printed', () => {
+  const [soa] = records('@ 1 SOA ns admin 1 4294967295 2147483648 3 4')
+  expect(formatData(soa!.type, soa!.data)).toBe('ns.example.com. admin.example.com. 1 4294967295 2147483648 3 4')
+})
 
 it('data that differs in the case of its names alone says the same', () => {
   const [a, b, c] = records('@ 1 MX 1 MAIL\n@ 1 MX 1 mail\n@ 1 TXT A').map(one => dataKey(one.type, one.data))

@@ -1,0 +1,41 @@
+/**
+ * Hostile DNS messages to everything that reads them. Each part has its share of the time; parts in the process do nothing but that, at the rate that
+ * the machine allows; the last ones go through real sockets, to a resolver in a process of its own.
+ */
+import { CodecFuzzer } from './dnsCodec.ts'
+import { makeCorpus } from './dnsCorpus.ts'
+import { MessageMutator } from './dnsMutate.ts'
+import { ZonesFuzzer } from './dnsZones.ts'
+import { Random } from './random.ts'
+import type { Report } from './report.ts'
+import { Watchdog } from './watchdog.ts'
+
+const BATCH = 200
+/** So many at least, however slow the machine is: by then each reason of refusal was met. */
+const LEAST = 60_000
+
+interface Part {
+  one(): void
+  conclude(): void
+}
+
+export async function fuzzDns(run: { seconds: number; seed: number; report: Report }): Promise<void> {
+  const { seconds, seed, report } = run
+  const watchdog = new Watchdog(seed)
+  const corpus = makeCorpus()
+  const every = [...corpus.questions, ...corpus.answers, ...corpus.operations, ...corpus.signed]
+  console.log(`${every.length} valid messages, ${corpus.zoneTexts.length} zone texts`)
+  const chance = (part: number) => new Random(seed + part * 7919)
+  const mutator = (part: number, seeds: readonly Uint8Array[]) => new MessageMutator(chance(part + 100), seeds)
+  const parts: { part: Part; share: number }[] = [
+    { part: new CodecFuzzer(chance(1), mutator(1, every), report, watchdog), share: 0.25 },
+    { part: new ZonesFuzzer(chance(2), corpus, report, watchdog), share: 0.15 },
+  ]
+  for (const { part, share } of parts) {
+    const until = performance.now() + seconds * share * 1000
+    for (let done = 0; (done < LEAST || performance.now() < until) && !report.isHopeless; done += BATCH)
+      for (let i = 0; i < BATCH; i++) part.one()
+    part.conclude()
+    watchdog.rest()
+  }
+}
