@@ -154,8 +154,8 @@ class Parser {
   }
 }
 
-// Levenshtein
-function distanceOf(a: string, b: string): number {
+/** Levenshtein's. */
+export function distanceOf(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, i) => i)
   for (let i = 1; i <= a.length; i++) {
     const next = [i]

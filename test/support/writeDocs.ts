@@ -1,10 +1,12 @@
 /** `npm run docs`: writes the pages that are made from the program itself. test/repo compares them. */
-import { writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { agentProgram } from '../../gateway/dns/agentOptions.ts'
 import { resolverProgram } from '../../gateway/dns/resolverOptions.ts'
 import { renderMetricsPage } from '../../gateway/metrics.ts'
 import { gatewayProgram } from '../../gateway/options.ts'
+import { crdPath, renderCrd } from '../../resources/schema/crd.ts'
+import { ownKinds } from '../../resources/schema/tables.ts'
 import { optionTables } from '../../runtime/settings.ts'
 
 function renderOptionsPage(): string {
@@ -31,9 +33,13 @@ function renderOptionsPage(): string {
 export const generatedPages: Readonly<Record<string, () => string>> = {
   'docs/metrics.md': renderMetricsPage,
   'docs/options.md': renderOptionsPage,
+  ...Object.fromEntries(ownKinds.map(kind => [crdPath(kind), () => renderCrd(kind)])),
 }
 
 if (import.meta.main) {
   const root = join(import.meta.dirname, '../..')
-  for (const [path, render] of Object.entries(generatedPages)) writeFileSync(join(root, path), render())
+  for (const [path, render] of Object.entries(generatedPages)) {
+    mkdirSync(dirname(join(root, path)), { recursive: true })
+    writeFileSync(join(root, path), render())
+  }
 }
