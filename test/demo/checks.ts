@@ -8,6 +8,7 @@ import { expectNoPing, ping, traceroute } from '../support/probes.ts'
 import type { TransferReport, UdpReport } from '../support/traffic.ts'
 import { alexLines, CAROL } from './networks.ts'
 
+const IPREF = join(import.meta.dirname, '../../cli/ipref')
 const SITE = join(import.meta.dirname, 'site.ts')
 const MEGABYTE = 1_000_000
 const TRANSFER_BYTES = 50 * MEGABYTE
@@ -83,6 +84,10 @@ async function showNames({ internet, one, two, three, fetcher }: DemoNetworks, c
     expectSame('ns.example.net for anna', await addressOf(anna, 'ns.example.net'), '203.0.113.53')
     expectSame('gw.one.internal for anna', await addressOf(anna, 'gw.one.internal'), '10.1.0.1')
     return undefined
+  })
+  await checks.check('ipref trace web.example.net: nothing is wrong on the way', async () => {
+    const argv = [IPREF, 'trace', 'web.example.net', '-control-socket', one.controlSocket]
+    return (await one.gateway.require(argv)).trim().split('\n').at(-1)
   })
   await checks.check('the internet is told nothing of internal names', async () => {
     const said = await internet.require([process.execPath, SITE, 'ask', '198.51.100.1', 'web.one.internal'])

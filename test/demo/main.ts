@@ -121,7 +121,11 @@ function writeOn(lab: Lab, namespaces: readonly Namespace[]): string {
   const lines = namespaces.map(
     one => `  ${one.label}) exec ${enterFromOutside(lab.folder)}${one.enter.join(' ')} "$@" ;;`,
   )
-  writeFileSync(path, `#!/bin/sh\nhost=$1; shift\ncase $host in\n${lines.join('\n')}\nesac\n`, { mode: 0o755 })
+  writeFileSync(
+    path,
+    `#!/bin/sh\nhost=$1; shift\ncase $host in\n${lines.join('\n')}\n  *) echo "hosts: ${namespaces.map(one => one.label).join(' ')}" >&2; exit 2 ;;\nesac\n`,
+    { mode: 0o755 },
+  )
   return path
 }
 

@@ -100,6 +100,7 @@ export function outsideOf(site: SitePlan): string[] {
 export function internalZoneOf(site: SitePlan): string {
   const type = addressType(site.address)
   return `; names and native addresses of network ${site.network}: for its own hosts and its DNS agent
+$ORIGIN ${site.internalZone}.
 $TTL 5
 @     SOA   gw hostmaster 1 3600 600 86400 1
 @     NS    gw
@@ -112,6 +113,7 @@ export function publicZoneOf(site: SitePlan): string {
   const outside = outsideOf(site)
   const families = outside.map(address => (address.includes(':') ? 6 : 4))
   return `; what network ${site.network} publishes: names of hosts, the gateway's name and a reference
+$ORIGIN ${site.publicZone}.
 $TTL 5
 @     SOA   gw hostmaster 1 60 10 86400 1
 @     NS    ns
