@@ -54,6 +54,7 @@ import { encodeProbe } from './peers/probe.ts'
 import { MappingsWriter } from './plane/mappings.ts'
 import { PeerTable } from './plane/peerTable.ts'
 import { Plane, type PlaneEvent } from './plane/plane.ts'
+import { PolicyTable } from './plane/policyTable.ts'
 import { MissKind, type Offloads, type TunnelSocket, type WorkerRole } from './plane/protocol.ts'
 import type { Ring } from './plane/ring.ts'
 import { HostsSource } from './sources/hosts.ts'
@@ -72,6 +73,7 @@ const STATUS_ROWS = 200
 const MAPPER_CLIENTS = 64
 const MAPPER_MESSAGE = 65536
 const RANDOM_WORDS = 256
+const POLICY_ENTRIES = 16_384
 const DEVICE_CHECK_TICKS = 4
 const TICK_MS = 250
 
@@ -103,6 +105,7 @@ export class Gateway {
   #peers!: Peers
   #messages!: MapperMessages
   #filter: HostFilter | undefined
+  #policy!: PolicyTable
   #hosts: HostsSource | undefined
   #resolver: ResolverHost | undefined
   #zones: Zones | undefined
@@ -139,7 +142,10 @@ export class Gateway {
     const peers = PeerTable.allocate(config.maxPeers)
     this.#makePeers(new PeerTable(peers, config.maxPeers))
     this.#makeMapper(new MappingsWriter(mappings))
-    if (!config.devmode) await this.#startPlane(mappings, { buffer: peers, capacity: config.maxPeers })
+    const policy = PolicyTable.allocate(POLICY_ENTRIES)
+    this.#policy = new PolicyTable(policy)
+    this.#policy.write()
+    if (!config.devmode) await this.#startPlane(mappings, { buffer: peers, capacity: config.maxPeers }, policy)
     await this.#mapper.setSource('static', config.static)
     this.#startTicks()
     this.#startHosts()
@@ -270,6 +276,7 @@ export class Gateway {
   async #startPlane(
     mappings: SharedArrayBuffer[],
     peers: { buffer: SharedArrayBuffer; capacity: number },
+    policy: SharedArrayBuffer,
   ): Promise<void> {
     const config = this.#config
     const families = config.bind.map(familyOf)
@@ -309,7 +316,7 @@ export class Gateway {
     }
     await this.#startFilter()
     this.#plane = new Plane(
-      { tunFd: tun.fd, sockets: this.#sockets, settings: this.#forwardSettings(), offloads, mappings, peers },
+      { tunFd: tun.fd, sockets: this.#sockets, settings: this.#forwardSettings(), offloads, mappings, peers, policy },
       {
         makeWakeFd: makeEventFd,
         wake: signalEventFd,

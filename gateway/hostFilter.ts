@@ -3,6 +3,7 @@
  *
  *   from the TUN ──► reply to a connection that our side began? ──yes──► pass
  *                 └► to a published address, or to the gateway itself? ──yes──► pass
+ *                 └► to a port of a host that is published with ports, or ICMP to it? ──yes──► pass
  *                 └► dropped, counter "unpublished"
  *
  * Why: a local host that only sends gets a dynamic reference, by which anybody could reach all its ports for hours (design.md
@@ -12,6 +13,9 @@
  * transaction. A published address is added here before the mapping tables have it, and removed after they lost it, so there is
  * never a moment in which a mapped, published host is closed.
  */
+import type { PortRange } from './mapper/assertions.ts'
+import type { PublishedHost } from './mapper/mapper.ts'
+
 export interface HostFilterPorts {
   /** Runs one nft script as a transaction; rejects with a message that names what nft said. */
   nft(script: string): Promise<void>
@@ -25,10 +29,13 @@ export interface HostFilterSettings {
   own: string[]
 }
 
+/** By address: the ports; undefined: all. */
+type Published = ReadonlyMap<string, readonly PortRange[] | undefined>
+
 export class HostFilter {
   readonly #ports: HostFilterPorts
   readonly #settings: HostFilterSettings
-  readonly #published = new Set<string>()
+  readonly #published = new Map<string, readonly PortRange[] | undefined>()
   #waiting: Promise<void> = Promise.resolve()
 
   constructor(ports: HostFilterPorts, settings: HostFilterSettings) {
@@ -40,18 +47,23 @@ export class HostFilter {
     return filterTableName(this.#settings.tun)
   }
 
-  /** Puts the whole table in force with the addresses published by now. Rejects where nftables is missing. */
-  async install(published: Iterable<string>): Promise<void> {
-    for (const address of published) this.#published.add(address)
+  /** Puts the whole table in force with the hosts published by now. Rejects where nftables is missing. */
+  async install(published: Iterable<PublishedHost>): Promise<void> {
+    for (const { address, ports } of published) this.#published.set(address, ports)
     await this.#ports.nft(renderFilter(this.#settings, this.#published))
   }
 
-  /** Resolves when the kernel has the change; changes are carried out one after the other. */
-  change(published: readonly string[], withdrawn: readonly string[]): Promise<void> {
-    for (const address of withdrawn) this.#published.delete(address)
-    for (const address of published) this.#published.add(address)
-    const table = this.tableName
-    const script = [...elements('delete', table, withdrawn), ...elements('add', table, published)].join('\n')
+  /** Resolves when the kernel has the change; changes are carried out one after the other, each as a whole. */
+  change(published: readonly PublishedHost[], withdrawn: readonly string[]): Promise<void> {
+    const gone = new Map<string, readonly PortRange[] | undefined>()
+    for (const address of [...withdrawn, ...published.map(host => host.address)]) {
+      if (!this.#published.has(address)) continue
+      gone.set(address, this.#published.get(address))
+      this.#published.delete(address)
+    }
+    for (const { address, ports } of published) this.#published.set(address, ports)
+    const fresh = new Map(published.map(({ address, ports }) => [address, ports]))
+    const script = [...elements('delete', this.tableName, gone), ...elements('add', this.tableName, fresh)].join('\n')
     const run = () => (script === '' ? Promise.resolve() : this.#ports.nft(`${script}\n`))
     // an element that is already gone makes the transaction fail: then the whole table is put in force anew
     this.#waiting = this.#waiting.then(run).catch(() => this.#ports.nft(renderFilter(this.#settings, this.#published)))
@@ -77,41 +89,70 @@ export function renderRemoval(tun: string): string {
   return `table inet ${table} {}\ndelete table inet ${table}\n`
 }
 
-export function renderFilter(settings: HostFilterSettings, published: ReadonlySet<string>): string {
+export function renderFilter(settings: HostFilterSettings, published: Published): string {
   const { tun, own } = settings
   const table = filterTableName(tun)
-  const all = [...published]
+  const members = membersOf(published)
+  const set = (name: string, type: string) =>
+    `  set ${name} { type ${type}; ${members[name]?.length ? `elements = { ${members[name].join(', ')} };` : ''} }`
   return `${renderRemoval(tun)}
 table inet ${table} {
   comment "ipref gateway on ${tun}: removed by ipref gateway --cleanup"
   counter unpublished { }
-  set published4 { type ipv4_addr; ${setBody(all.filter(isIPv4))} }
-  set published6 { type ipv6_addr; ${setBody(all.filter(a => !isIPv4(a)))} }
+${set('published4', 'ipv4_addr')}
+${set('published6', 'ipv6_addr')}
+${set('limited4', 'ipv4_addr')}
+${set('limited6', 'ipv6_addr')}
+${set('ports4', 'ipv4_addr . inet_proto . inet_service; flags interval')}
+${set('ports6', 'ipv6_addr . inet_proto . inet_service; flags interval')}
   chain from_tunnel {
     type filter hook prerouting priority -140; policy accept;
     iifname != "${tun}" accept
     ct state established,related accept
     ip daddr @published4 accept
     ip6 daddr @published6 accept
+    ip daddr . meta l4proto . th dport @ports4 accept
+    ip6 daddr . meta l4proto . th dport @ports6 accept
+    ip daddr @limited4 meta l4proto icmp accept
+    ip6 daddr @limited6 meta l4proto ipv6-icmp accept
 ${own.map(address => `    ${isIPv4(address) ? 'ip' : 'ip6'} daddr ${address} accept\n`).join('')}    counter name unpublished drop
   }
 }
 `
 }
 
-function setBody(addresses: readonly string[]): string {
-  return addresses.length === 0 ? '' : `elements = { ${addresses.join(', ')} };`
+/** By name of the set. */
+function membersOf(published: Published): Record<string, string[]> {
+  const members: Record<string, string[]> = {}
+  const add = (name: string, member: string) => {
+    members[name] ??= []
+    members[name].push(member)
+  }
+  for (const [address, ports] of published) {
+    const family = isIPv4(address) ? 4 : 6
+    add(ports ? `limited${family}` : `published${family}`, address)
+    for (const { protocol, first, last } of joined(ports ?? []))
+      add(`ports${family}`, `${address} . ${protocol} . ${first === last ? first : `${first}-${last}`}`)
+  }
+  return members
 }
 
-function elements(verb: 'add' | 'delete', table: string, addresses: readonly string[]): string[] {
-  const lines: string[] = []
-  for (const [set, members] of [
-    ['published4', addresses.filter(isIPv4)],
-    ['published6', addresses.filter(a => !isIPv4(a))],
-  ] as const) {
-    if (members.length > 0) lines.push(`${verb} element inet ${table} ${set} { ${members.join(', ')} }`)
+// ranges that meet or overlap are one: a set refuses elements that overlap
+function joined(ports: readonly PortRange[]): PortRange[] {
+  const result: PortRange[] = []
+  const order = [...ports].sort((a, b) => a.protocol.localeCompare(b.protocol) || a.first - b.first)
+  for (const { protocol, first, last } of order) {
+    const before = result.at(-1)
+    if (before?.protocol === protocol && first <= before.last + 1) before.last = Math.max(before.last, last)
+    else result.push({ protocol, first, last })
   }
-  return lines
+  return result
+}
+
+function elements(verb: 'add' | 'delete', table: string, published: Published): string[] {
+  return Object.entries(membersOf(published)).map(
+    ([set, members]) => `${verb} element inet ${table} ${set} { ${members.join(', ')} }`,
+  )
 }
 
 function isIPv4(address: string): boolean {

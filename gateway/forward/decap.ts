@@ -307,8 +307,13 @@ export class Decap {
     writer.d3 = tables.a3
     writer.family = isMapped(tables.a0, tables.a1, tables.a2) ? 4 : 6
     this.#hostMtu = tables.hostMtu
-    if (!this.#env.mayReach(packet.sc0, packet.sc1, packet.sc2, packet.sc3)) return Fault.peer_denied
+    if (tables.isPublished && !this.#mayReach(packet)) return Fault.peer_denied
     return (writer.family === 4 ? settings.ownEncoded4 : settings.ownEncoded6) ? Fault.none : Fault.ip_version_unserved
+  }
+
+  // other hosts of ours get replies only, which is not for a policy to refuse
+  #mayReach({ sc0, sc1, sc2, sc3, dr0, dr1, dr2, dr3 }: TunnelPacket): boolean {
+    return this.#env.mayReach(sc0, sc1, sc2, sc3, dr0, dr1, dr2, dr3)
   }
 
   #findSource(packet: TunnelPacket): boolean {

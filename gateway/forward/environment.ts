@@ -65,8 +65,8 @@ export interface Environment {
   now: number
   /** May an ICMP error be sent to this address now (rate limit, per destination and in all)? */
   mayAnswer(a0: number, a1: number, a2: number, a3: number): boolean
-  /** May this peer reach this reference (the one found last by tables.findReference)? Default: yes. */
-  mayReach(c0: number, c1: number, c2: number, c3: number): boolean
+  /** Inbound policy, for published references: may the network of this context reach this reference? */
+  mayReach(c0: number, c1: number, c2: number, c3: number, r0: number, r1: number, r2: number, r3: number): boolean
 }
 
 /** What became of one packet. The number of its Fault is in `Encap.fault` / `Decap.fault`. */

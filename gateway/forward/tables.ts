@@ -31,6 +31,8 @@ export interface Tables {
   readonly peerMtu: number
   /** known path MTU to the native address (by findReference); 65535 when unknown */
   readonly hostMtu: number
+  /** somebody published the native address (by findReference); false: only replies are meant for it */
+  readonly isPublished: boolean
 
   findNative(a0: number, a1: number, a2: number, a3: number): boolean
   findReference(r0: number, r1: number, r2: number, r3: number): boolean

@@ -6,36 +6,51 @@ import { type AddressWords, type Prefix, wordsFromBytes } from '../../ipref/addr
 import { FIRST_DYNAMIC_BYTE } from '../../ipref/lifetimes.ts'
 
 const RANDOM_TRIES = 64
-const DYNAMIC_SHARE = (256 - FIRST_DYNAMIC_BYTE) / 256
 /** Addresses looked at one after the other when random ones were all taken: the network is nearly full then. */
 const MOST_PROBES = 65536
 
-/** Addresses of a network that may be given to dynamic mappings. */
-export function dynamicSpace(network: Prefix): number {
+/** Where dynamic mappings get their encoded addresses. */
+export interface Pool {
+  network: Prefix
+  /** least second-to-last byte: 16 in a network that has static addresses too, 0 in a slice, which has none (decisions.md 20) */
+  leastByte: number
+}
+
+export function wholeNetwork(network: Prefix): Pool {
+  return { network, leastByte: FIRST_DYNAMIC_BYTE }
+}
+
+export function slice(network: Prefix): Pool {
+  return { network, leastByte: 0 }
+}
+
+/** Addresses of a pool. */
+export function dynamicSpace({ network, leastByte }: Pool): number {
   const hostBits = network.address.length * 8 - network.length
-  return Math.floor(2 ** Math.min(hostBits, 40) * DYNAMIC_SHARE)
+  return Math.floor((2 ** Math.min(hostBits, 40) * (256 - leastByte)) / 256)
 }
 
 export function chooseEncoded(
-  network: Prefix,
+  pool: Pool,
   random32: () => number,
   isFree: (words: AddressWords) => boolean,
 ): AddressWords | undefined {
+  const { network, leastByte } = pool
   for (let tries = 0; tries < RANDOM_TRIES; tries++) {
-    const words = randomIn(network, random32)
+    const words = randomIn(pool, random32)
     if (isFree(words)) return words
   }
-  const [w0, w1, w2, start] = randomIn(network, random32)
+  const [w0, w1, w2, start] = randomIn(pool, random32)
   const hostBits = Math.min(32, network.address.length * 8 - network.length)
   const mask = hostBits === 32 ? -1 : (1 << hostBits) - 1
   for (let step = 1; step <= Math.min(MOST_PROBES, 2 ** hostBits); step++) {
     const words: AddressWords = [w0, w1, w2, (start & ~mask) | ((start + step) & mask)]
-    if (((words[3] >>> 8) & 0xff) >= FIRST_DYNAMIC_BYTE && isPlain(words[3], network) && isFree(words)) return words
+    if (((words[3] >>> 8) & 0xff) >= leastByte && isPlain(words[3], network) && isFree(words)) return words
   }
   return undefined
 }
 
-function randomIn(network: Prefix, random32: () => number): AddressWords {
+function randomIn({ network, leastByte }: Pool, random32: () => number): AddressWords {
   for (;;) {
     const bytes = network.address.slice()
     let random = 0
@@ -46,7 +61,7 @@ function randomIn(network: Prefix, random32: () => number): AddressWords {
       random >>>= 8
     }
     const low = bytes[bytes.length - 1]!
-    if (bytes[bytes.length - 2]! >= FIRST_DYNAMIC_BYTE && (network.family === 6 || (low !== 0 && low !== 255)))
+    if (bytes[bytes.length - 2]! >= leastByte && (network.family === 6 || (low !== 0 && low !== 255)))
       return wordsFromBytes(bytes)
   }
 }

@@ -22,8 +22,23 @@ import { formatReference } from '../../ipref/reference.ts'
 
 export type Owner = 'static' | 'crd' | 'hosts' | `dns:${string}` | 'dynamic'
 
+/** What of a published host may be reached, besides replies and ICMP. */
+export interface PortRange {
+  protocol: 'tcp' | 'udp' | 'sctp'
+  first: number
+  last: number
+}
+
 export type Assertion =
-  | { kind: 'ours'; address: Uint8Array; contexts: 'all' | Uint8Array; reference: bigint; where?: string }
+  | {
+      kind: 'ours'
+      address: Uint8Array
+      contexts: 'all' | Uint8Array
+      reference: bigint
+      /** absent: every port and protocol */
+      ports?: readonly PortRange[]
+      where?: string
+    }
   | { kind: 'theirs'; encoded: Uint8Array; context: Uint8Array; reference: bigint; where?: string }
 
 /** An assertion that is not in force, and why. */

@@ -23,13 +23,14 @@ import { Fault } from '../../ipref/faults.ts'
 import { DYNAMIC_LIFETIME_S } from '../../ipref/lifetimes.ts'
 import { formatReference, referenceFromWords, wordsFromReference } from '../../ipref/reference.ts'
 import { type MappingsWriter, NEVER } from '../plane/mappings.ts'
-import { chooseEncoded, chooseReference, dynamicSpace } from './allocate.ts'
+import { chooseEncoded, chooseReference, dynamicSpace, type Pool, wholeNetwork } from './allocate.ts'
 import {
   type Assertion,
   type Claim,
   describeAssertion,
   isContext,
   type Owner,
+  type PortRange,
   type Problem,
   resolve,
 } from './assertions.ts'
@@ -43,6 +44,13 @@ const SCAN_STEP = 20_000
 const NO_PEER = -1
 const DYNAMIC = 0
 
+/** An address of ours that others may begin connections to, as text. */
+export interface PublishedHost {
+  address: string
+  /** absent: every port and protocol */
+  ports?: readonly PortRange[]
+}
+
 export interface MapperPorts {
   tables: MappingsWriter
   store: {
@@ -51,7 +59,7 @@ export interface MapperPorts {
     remove(kind: 'ours' | 'theirs', local: AddressWords): void
   }
   /** Addresses of ours that others may begin connections to. */
-  filter: { change(published: readonly string[], withdrawn: readonly string[]): Promise<void> }
+  filter: { change(published: readonly PublishedHost[], withdrawn: readonly string[]): Promise<void> }
   peers: {
     require(a0: number, a1: number, a2: number, a3: number): number
     release(number: number): void
@@ -72,6 +80,8 @@ export interface MapperSettings {
   gatewayReference: bigint
   referenceLength: 4 | 8
   quotaPerPeer: number
+  /** where dynamic encoded addresses are taken from; absent: the encoding networks, but for their static part */
+  pools?: readonly Pool[]
 }
 
 export interface MappingRow {
@@ -108,7 +118,8 @@ export class Mapper {
   readonly #tentative: Uint8Array
   readonly #perPeer: Int32Array
   readonly #tentativePerPeer: Int32Array
-  readonly #tentativeLimit: Map<number, number>
+  #pools: readonly Pool[] = []
+  readonly #tentativeLimit = new Map<number, number>()
   #tentatives: Tentative[] = []
   #generation = 0
   readonly #claims = new Map<string, Claim & { slot: number }>()
@@ -130,12 +141,26 @@ export class Mapper {
     this.#tentative = new Uint8Array(theirs.capacity)
     this.#perPeer = new Int32Array(ports.peers.capacity)
     this.#tentativePerPeer = new Int32Array(ports.peers.capacity)
-    this.#tentativeLimit = new Map(
-      settings.encodingNetworks.map(n => [
-        n.family,
-        Math.floor(Math.min(dynamicSpace(n), theirs.capacity) / TENTATIVE_SHARE),
-      ]),
-    )
+    this.setPools(settings.pools ?? settings.encodingNetworks.map(wholeNetwork))
+  }
+
+  /** Dynamic encoded addresses outside these are taken away at once: they are another gateway's to give. */
+  setPools(pools: readonly Pool[]): void {
+    this.#pools = pools
+    const { theirs } = this.#ports.tables
+    this.#tentativeLimit.clear()
+    for (const { family } of pools.map(pool => pool.network)) {
+      const space = pools.filter(p => p.network.family === family).reduce((sum, pool) => sum + dynamicSpace(pool), 0)
+      this.#tentativeLimit.set(family, Math.floor(Math.min(space, theirs.capacity) / TENTATIVE_SHARE))
+    }
+    for (let slot = 0; slot < theirs.highWater; slot++) {
+      if (this.#theirsOwner[slot] !== DYNAMIC || !theirs.isUsed(slot)) continue
+      if (!this.#isInPool(bytesFromWords(theirs.encoded(slot)))) this.#removeDynamicTheirs(slot)
+    }
+  }
+
+  #isInPool(address: Uint8Array): boolean {
+    return this.#pools.some(({ network }) => prefixContains(network, address))
   }
 
   // ---- what owners say
@@ -156,13 +181,18 @@ export class Mapper {
     const { winners, problems } = resolve(this.#sets, this.#settings)
     const added = [...winners].filter(([key, claim]) => !isSame(this.#claims.get(key), claim))
     const removed = [...this.#claims].filter(([key, claim]) => !isSame(winners.get(key), claim))
+    const otherPorts: Claim[] = []
     for (const [key, claim] of winners) {
       const held = this.#claims.get(key)
-      if (held && isSame(held, claim)) this.#setOwner(held, claim)
+      if (!held || !isSame(held, claim)) continue
+      if (portsOf(held) !== portsOf(claim)) otherPorts.push(claim)
+      this.#setOwner(held, claim)
     }
-    const published = addressesOf(added)
-    const stays = new Set(published)
-    const withdrawn = addressesOf(removed).filter(address => !stays.has(address))
+    const published = hostsOf([...added.map(([, claim]) => claim), ...otherPorts])
+    const stays = new Set(published.map(host => host.address))
+    const withdrawn = hostsOf(removed.map(([, claim]) => claim))
+      .map(host => host.address)
+      .filter(address => !stays.has(address))
     // open before the tables have it, closed after they lost it: a mapped, published host is never closed
     if (published.length > 0) await this.#ports.filter.change(published, [])
     for (const [key, claim] of removed) this.#withdraw(key, claim)
@@ -245,9 +275,9 @@ export class Mapper {
     return this.#problems
   }
 
-  /** Addresses that somebody published. */
-  published(): string[] {
-    return addressesOf([...this.#claims])
+  /** Hosts that somebody published. */
+  published(): PublishedHost[] {
+    return hostsOf([...this.#claims.values()])
   }
 
   // ---- dynamic mappings
@@ -336,17 +366,15 @@ export class Mapper {
     tentativeQuota = 0,
   ): number {
     const { tables } = this.#ports
-    const network = this.#settings.encodingNetworks.find(n => n.family === family)
-    if (!network) return -1
+    const pools = this.#pools.filter(p => p.network.family === family)
+    if (pools.length === 0) return -1
     const peer = this.#requirePeer(context)
     if (peer === NO_PEER && !this.#isOwnContext(context)) return -2
     const quotaLeft =
       peer < 0 ||
       (this.#perPeer[peer]! <= this.#settings.quotaPerPeer &&
         (tentativeQuota === 0 || this.#tentativePerPeer[peer]! < tentativeQuota))
-    const ea = quotaLeft
-      ? chooseEncoded(network, this.#ports.random32, words => tables.theirs.findEncoded(words) < 0)
-      : undefined
+    const ea = quotaLeft ? this.#chooseEncoded(pools) : undefined
     const slot = ea ? tables.theirs.add({ ea, context, reference, peer, expires }) : -1
     if (slot < 0) {
       this.#releasePeer(peer)
@@ -357,6 +385,18 @@ export class Mapper {
     this.#tentative[slot] = 0
     this.counts.allocatedEncoded++
     return slot
+  }
+
+  // the pools by turns, beginning anywhere
+  #chooseEncoded(pools: readonly Pool[]): AddressWords | undefined {
+    const { random32, tables } = this.#ports
+    const first = (random32() >>> 0) % pools.length
+    for (let i = 0; i < pools.length; i++) {
+      const pool = pools[(first + i) % pools.length]!
+      const ea = chooseEncoded(pool, random32, words => tables.theirs.findEncoded(words) < 0)
+      if (ea) return ea
+    }
+    return undefined
   }
 
   #requirePeer(context: AddressWords): number {
@@ -538,7 +578,7 @@ export class Mapper {
       this.#oursSaved[slot] = saved.expires
       return true
     }
-    if (!inNetwork || tables.theirs.findEncoded(saved.local) >= 0) return false
+    if (!this.#isInPool(local) || tables.theirs.findEncoded(saved.local) >= 0) return false
     if (tables.theirs.findRemote(saved.context, saved.reference, familyOfWords(saved.local)) >= 0) return false
     const peer = this.#requirePeer(saved.context)
     const slot = tables.theirs.add({
@@ -634,8 +674,14 @@ function isSame(a: Claim | undefined, b: Claim | undefined): boolean {
   return a !== undefined && b !== undefined && describeAssertion(a.assertion) === describeAssertion(b.assertion)
 }
 
-function addressesOf(claims: readonly (readonly [string, Claim])[]): string[] {
-  return claims.flatMap(([, { assertion }]) =>
-    assertion.kind === 'ours' ? [formatWords(wordsFromBytes(assertion.address))] : [],
-  )
+function portsOf({ assertion }: Claim): string {
+  return assertion.kind === 'ours' && assertion.ports ? JSON.stringify(assertion.ports) : ''
+}
+
+function hostsOf(claims: readonly Claim[]): PublishedHost[] {
+  return claims.flatMap(({ assertion }) => {
+    if (assertion.kind !== 'ours') return []
+    const { address, ports } = assertion
+    return [{ address: formatWords(wordsFromBytes(address)), ...(ports ? { ports } : {}) }]
+  })
 }

@@ -400,6 +400,7 @@ export class MappingsReader implements Tables {
   peer = -1
   peerMtu = UNLIMITED_MTU
   hostMtu = UNLIMITED_MTU
+  isPublished = false
   /** Monotonic seconds; set before each batch. */
   now = 0
   readonly #ours: Relation
@@ -464,6 +465,7 @@ export class MappingsReader implements Tables {
             if (this.#ours.expires[slot]! <= this.now) return false
             if (lastUsed[slot] !== this.now) lastUsed[slot] = this.now
             this.hostMtu = this.#ours.extra2[slot]! > this.now ? this.#ours.extra1[slot]! : UNLIMITED_MTU
+            this.isPublished = this.#ours.expires[slot] === NEVER
             return true
           }
         }

@@ -38,6 +38,8 @@ export interface PlaneSetup {
   offloads: Offloads
   mappings: SharedArrayBuffer[]
   peers: { buffer: SharedArrayBuffer; capacity: number }
+  /** PolicyTable */
+  policy: SharedArrayBuffer
 }
 
 export interface PlanePorts {
@@ -86,11 +88,11 @@ export class Plane {
       control: new SharedArrayBuffer(CONTROL_WORDS * 4),
     }
     const control = new Int32Array(buffers.control)
-    const { tunFd, sockets, settings, offloads, mappings, peers } = setup
+    const { tunFd, sockets, settings, offloads, mappings, peers, policy } = setup
     const wakeFd = this.#ports.makeWakeFd()
     return {
       role,
-      setup: { role, tunFd, sockets, wakeFd, settings, offloads, mappings, peers, ...buffers },
+      setup: { role, tunFd, sockets, wakeFd, settings, offloads, mappings, peers, policy, ...buffers },
       stats: new WorkerStats(buffers.stats),
       control,
       missRing: new Ring(buffers.missRing, RING_WORDS),

@@ -61,6 +61,7 @@ export interface WorkerSetup {
   offloads: Offloads
   mappings: SharedArrayBuffer[]
   peers: { buffer: SharedArrayBuffer; capacity: number }
+  policy: SharedArrayBuffer
   missRing: SharedArrayBuffer
   returnRing: SharedArrayBuffer
   stats: SharedArrayBuffer

@@ -44,6 +44,7 @@ import { AnswerLimiter } from './answerLimiter.ts'
 import { PLAN_BYTES, planHold, planOutput } from './arenaPlan.ts'
 import { MappingsReader } from './mappings.ts'
 import { PeerTable } from './peerTable.ts'
+import { PolicyTable } from './policyTable.ts'
 import { Control, MissKind, type Offloads, RING_WORDS, type WorkerMessage, type WorkerSetup } from './protocol.ts'
 import { Ring } from './ring.ts'
 import { Histogram, Stat, WorkerStats } from './stats.ts'
@@ -75,6 +76,7 @@ class PacketWorker {
   readonly offloads: Offloads = { ...setup.offloads }
   readonly peers = new PeerTable(setup.peers.buffer, setup.peers.capacity)
   readonly tables = new MappingsReader(setup.mappings, this.peers)
+  readonly policy = new PolicyTable(setup.policy)
   readonly misses = new Ring(setup.missRing, RING_WORDS)
   readonly returns = new Ring(setup.returnRing, RING_WORDS)
   readonly random = new Int32Array(RANDOM_WORDS)
@@ -117,7 +119,7 @@ class PacketWorker {
       random32: () => this.random32(),
       now: 0,
       mayAnswer: (a0, a1, a2, a3) => this.limiter.mayAnswer(a0, a1, a2, a3),
-      mayReach: () => true,
+      mayReach: (c0, c1, c2, c3, r0, r1, r2, r3) => this.policy.mayReach(c0, c1, c2, c3, r0, r1, r2, r3),
     }
     this.encap = new Encap(this.env)
     this.decap = new Decap(this.env)

@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { ownEncodedOf } from '../../../gateway/config.ts'
+import { slice } from '../../../gateway/mapper/allocate.ts'
 import type { Assertion, Problem } from '../../../gateway/mapper/assertions.ts'
-import { Mapper } from '../../../gateway/mapper/mapper.ts'
+import { Mapper, type PublishedHost } from '../../../gateway/mapper/mapper.ts'
 import type { SavedMapping } from '../../../gateway/mapper/store.ts'
 import { MappingsWriter } from '../../../gateway/plane/mappings.ts'
 import { type AddressWords, formatAddress, parseAddress, parsePrefix, wordsFromBytes } from '../../../ipref/address.ts'
@@ -50,7 +51,9 @@ class World {
         },
         filter: {
           change: (published, withdrawn) => {
-            this.filter.push(...published.map(a => `+${a}`), ...withdrawn.map(a => `-${a}`))
+            const shown = (host: PublishedHost) =>
+              `+${host.address}${(host.ports ?? []).map(p => ` ${p.protocol} ${p.first}-${p.last}`).join()}`
+            this.filter.push(...published.map(shown), ...withdrawn.map(a => `-${a}`))
             return Promise.resolve()
           },
         },
@@ -137,6 +140,21 @@ describe('owners', () => {
     await world.mapper.setSource('hosts', [ours('10.1.0.2', 11n), ours('10.1.0.3', 12n)])
     await world.mapper.setSource('hosts', [ours('10.1.0.3', 12n), ours('10.1.0.4', 13n)])
     expect(world.filter).toEqual(['+10.1.0.2', '+10.1.0.3', '+10.1.0.4', '-10.1.0.2'])
+  })
+  it('new ports of a host change the filter, and nothing else', async () => {
+    const web = (last: number): Assertion => ({
+      kind: 'ours',
+      address: address('10.1.0.5'),
+      contexts: 'all',
+      reference: 21n,
+      ports: [{ protocol: 'tcp', first: 80, last }],
+    })
+    await world.mapper.setSource('crd', [web(80)])
+    const slot = world.tables.ours.findAddress(words('10.1.0.5'))
+    await world.mapper.setSource('crd', [web(89)])
+    await world.mapper.setSource('crd', [web(89)])
+    expect(world.filter).toEqual(['+10.1.0.5 tcp 80-80', '+10.1.0.5 tcp 80-89'])
+    expect(world.tables.ours.findAddress(words('10.1.0.5'))).toBe(slot)
   })
   it('a dynamic mapping gives way to a published one', async () => {
     const { mapper, tables } = world
@@ -237,5 +255,41 @@ describe('tentative mappings', () => {
       0,
     )
     expect(world.tables.theirs.findRemote(words('198.51.100.7'), reference(0x20000), 4)).toBe(-1)
+  })
+})
+
+describe('pools', () => {
+  const wanted = (n: number) => ({ context: address('198.51.100.2'), reference: BigInt(n), family: 4 }) as const
+  const encoded = (n: number) => {
+    const found = world.mapper.encodedFor(wanted(n))
+    return 'encoded' in found ? formatAddress(found.encoded) : found.refused
+  }
+  const pool = (text: string) => slice(parsePrefix(text)!)
+
+  it('dynamic addresses are taken from the slices alone, all of them', () => {
+    world.mapper.setPools([pool('10.240.64.0/28'), pool('10.240.0.16/28')])
+    const given = new Set(Array.from({ length: 31 }, (_, i) => encoded(i + 1000)))
+    // .0 of the first slice looks like a network address and is not given
+    expect([...given].filter(a => a.startsWith('10.240.64.'))).toHaveLength(15)
+    expect([...given].filter(a => a.startsWith('10.240.0.'))).toHaveLength(16)
+    expect(encoded(2000)).toBe('no encoded address is left')
+  })
+
+  it('what lies in a slice that was given to another gateway goes at once', () => {
+    world.mapper.setPools([pool('10.240.64.0/24')])
+    const before = encoded(1000)
+    world.mapper.setPools([pool('10.240.65.0/24')])
+    expect(world.mapper.describe(address(before))).toBeUndefined()
+    expect(encoded(1000)).toMatch(/^10\.240\.65\./)
+  })
+
+  it('a saved address outside the slices is not restored', () => {
+    world.mapper.setPools([pool('10.240.64.0/24')])
+    encoded(1000)
+    const [saved] = [...world.saved.values()]
+    world.mapper.setPools([pool('10.240.65.0/24')])
+    expect(world.mapper.restore(saved!)).toBe(false)
+    world.mapper.setPools([pool('10.240.64.0/24')])
+    expect(world.mapper.restore(saved!)).toBe(true)
   })
 })
