@@ -38,6 +38,7 @@ import {
 } from './device.ts'
 import { Agent } from './dns/agent.ts'
 import { joinMapper, type LinkEvents } from './dns/agentLink.ts'
+import { renderPublishMetrics } from './dns/publishReports.ts'
 import { ResolverHost } from './dns/resolverHost.ts'
 import { logResolverEvent, renderResolverMetrics } from './dns/resolverReports.ts'
 import { Zones } from './dns/zones.ts'
@@ -611,7 +612,10 @@ export class Gateway {
         '/metrics': async () => ({
           status: 200,
           type: 'text/plain; version=0.0.4; charset=utf-8',
-          body: (await metrics.render()) + this.#resolverMetrics(),
+          body:
+            (await metrics.render()) +
+            this.#resolverMetrics() +
+            renderPublishMetrics(this.#zones?.counts(), this.#agent?.counts()),
         }),
       })
       this.#ends.push(() => server.close())

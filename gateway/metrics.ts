@@ -5,6 +5,7 @@
 import { monitorEventLoopDelay, PerformanceObserver } from 'node:perf_hooks'
 import { Counter, Gauge, Registry } from 'prom-client'
 import { Fault, faultDescriptions, faultNames } from '../ipref/faults.ts'
+import { publishMetricTable } from './dns/publishReports.ts'
 import { resolverMetricTable } from './dns/resolverReports.ts'
 import type { WorkerRole } from './plane/protocol.ts'
 import { type HistogramName, histogramBounds, type WorkerStats } from './plane/stats.ts'
@@ -291,7 +292,7 @@ export class Metrics {
 
 /** docs/metrics.md */
 export function renderMetricsPage(): string {
-  const rows = [...metricTable, ...resolverMetricTable].map(
+  const rows = [...metricTable, ...resolverMetricTable, ...publishMetricTable].map(
     row => `| \`${row.name}\` | ${row.kind} | ${row.labels.map(l => `\`${l}\``).join(', ')} | ${row.help} |`,
   )
   const reasons = faultNames.filter(name => name !== 'none').map(name => `| \`${name}\` | ${faultDescriptions[name]} |`)

@@ -31,6 +31,7 @@ import type { AgentConfig, AgentServer, AgentSource } from './agentConfig.ts'
 import { type HostSet, type LinkEvents, type MapperLink, SetDelivery } from './agentLink.ts'
 import { type Looked, Lookup, plainName } from './lookup.ts'
 import { NotifyListener } from './notifyListener.ts'
+import type { AgentCounts } from './publishReports.ts'
 import { Quorum } from './quorum.ts'
 import { readHosts, readResolvers } from './systemNames.ts'
 import type { UpstreamServer } from './upstreams.ts'
@@ -110,6 +111,7 @@ export class Agent {
   readonly #random: () => number
   readonly #abort = new AbortController()
   #notify: NotifyListener | undefined
+  readonly #counts = { transfers: 0, transfersFailed: 0 }
   #stopped = false
 
   constructor(config: AgentConfig, ports: AgentPorts) {
@@ -180,6 +182,17 @@ export class Agent {
     }))
   }
 
+  counts(): AgentCounts {
+    const servers = this.#sources.flatMap(source => source.servers)
+    const failing = servers.filter(({ problem }) => problem !== undefined).length
+    return {
+      hosts: this.#sources.reduce((sum, { hosts }) => sum + hosts, 0),
+      serversWell: servers.length - failing,
+      serversFailing: failing,
+      ...this.#counts,
+    }
+  }
+
   /** What keeps the agent from its work. */
   get problems(): string[] {
     return this.#sources.flatMap(({ servers }) => servers.flatMap(({ problem }) => (problem ? [problem] : [])))
@@ -235,11 +248,13 @@ export class Agent {
     server.lastPolledAt = this.#now()
     try {
       await this.#transfer(state, server)
+      this.#counts.transfers++
       server.failures = 0
       const spread = 1 - SPREAD + 2 * SPREAD * this.#random()
       this.#schedule(state, server, this.#config.pollSeconds * spread)
     } catch (error) {
       if (this.#stopped) return
+      this.#counts.transfersFailed++
       server.failures++
       const problem = (error as Error).message
       if (problem !== server.problem) this.#log.warn({ failures: server.failures }, problem)

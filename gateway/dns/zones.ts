@@ -10,6 +10,7 @@ import type { Logger } from '../../runtime/log.ts'
 import type { Option, SettingsReader } from '../../runtime/settings.ts'
 import { localPrefixes } from './access.ts'
 import type { CorefileZone } from './corefile.ts'
+import type { ZoneCounts } from './publishReports.ts'
 import { type Endpoint, parseEndpoint } from './resolverConfig.ts'
 
 const ZONE_PORT = 5353
@@ -155,6 +156,12 @@ export class Zones {
       },
       { log: this.#log, ...(serials ? { serials } : {}) },
     )
+  }
+
+  counts(): ZoneCounts {
+    const { counters, notifiesSent } = this.#server
+    const zones = this.#config.files.filter(({ origin }) => this.#server.zone(origin)).length
+    return { zones, problems: this.problems.length, notifiesSent, ...counters }
   }
 
   get problems(): string[] {

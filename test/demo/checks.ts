@@ -1,6 +1,9 @@
 /** What the demo shows of its three networks, one line each. */
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
+import { publishMetricTable } from '../../gateway/dns/publishReports.ts'
+import { resolverMetricTable } from '../../gateway/dns/resolverReports.ts'
+import { metricTable } from '../../gateway/metrics.ts'
 import { type Checks, expectSame, expectThat } from '../support/checks.ts'
 import { eventually, type Namespace } from '../support/netns.ts'
 import { exchange, type Network, serveTraffic, TRAFFIC_PORT } from '../support/networks.ts'
@@ -46,6 +49,7 @@ export async function runDemoChecks(networks: DemoNetworks, checks: Checks): Pro
   await showNames(networks, checks)
   await showPackets(networks, checks)
   await showHosts(networks, checks)
+  await checks.check('metrics of gateway 1: what it publishes and answers', () => readMetrics(networks))
   for (const network of [networks.one, networks.two, networks.three])
     await checks.check(`gateway ${network.plan.name} is well`, () => isWell(network))
 }
@@ -229,4 +233,20 @@ async function isWell(network: Network): Promise<undefined> {
     workers.every(worker => worker.running && worker.restarts === 0),
     `workers: ${JSON.stringify(workers)}`,
   )
+}
+
+async function readMetrics({ one, fetcher }: DemoNetworks): Promise<string> {
+  const text = await one.gateway.require([...fetcher, 'http://127.0.0.1:9145/metrics'])
+  const missing = metricNames().filter(name => !text.includes(`\n# TYPE ${name} `))
+  expectSame('metrics that docs/metrics.md has and the page has not', missing.join(' '), '')
+  const numberOf = (name: string) => Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(text)?.[1])
+  // anna and alex, each for tunnels of both IP versions
+  expectSame('ipref_dns_agent_hosts', numberOf('ipref_dns_agent_hosts'), 4)
+  expectSame('ipref_zone_zones', numberOf('ipref_zone_zones'), 2)
+  expectThat(numberOf('ipref_dns_queries_total') > 0, 'ipref_dns_queries_total is not above 0')
+  return `${metricNames().length} metrics`
+}
+
+function metricNames(): string[] {
+  return [...metricTable, ...resolverMetricTable, ...publishMetricTable].map(row => row.name)
 }

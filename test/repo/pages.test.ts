@@ -2,6 +2,8 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { publishMetricTable } from '../../gateway/dns/publishReports.ts'
+import { resolverMetricTable } from '../../gateway/dns/resolverReports.ts'
 import { metricTable } from '../../gateway/metrics.ts'
 import { options } from '../../gateway/options.ts'
 import { faultDescriptions, faultNames } from '../../ipref/faults.ts'
@@ -61,12 +63,15 @@ describe('generated pages', () => {
     expect(read(page)).toBe(render())
   })
 
-  it.each(metricTable)('$name is named and explained as a metric of ours', ({ name, kind, help }) => {
-    expect(name).toMatch(/^ipref_[a-z0-9_]+$/)
-    expect(name.endsWith('_total')).toBe(kind === 'counter')
-    expect(help).not.toBe('')
-    expect(read('docs/metrics.md')).toContain(`| \`${name}\` |`)
-  })
+  it.each([...metricTable, ...resolverMetricTable, ...publishMetricTable])(
+    '$name is named and explained as a metric of ours',
+    ({ name, kind, help }) => {
+      expect(name).toMatch(/^ipref_[a-z0-9_]+$/)
+      expect(name.endsWith('_total')).toBe(kind === 'counter')
+      expect(help).not.toBe('')
+      expect(read('docs/metrics.md')).toContain(`| \`${name}\` |`)
+    },
+  )
 
   it('every reason of refusal is explained', () => {
     expect(faultNames.filter(name => name !== 'none' && !faultDescriptions[name])).toEqual([])
