@@ -1,14 +1,17 @@
 /**
  * `npm test`: every suite, one after the other, and one line at the end that adds them up.
  *
- *   types ─ lint ─ unit, property, contract, repository rules (vitest) ─ conformance ─ networks
+ *   types ─ lint ─ unit, property, contract, repository rules (vitest) ─ conformance ─ networks ─ API server (vitest)
  *
  * Types and lint count as one check each. Suites of our own say `N passed, N failed, N skipped` in their last line; vitest
  * writes a file. A suite that ends badly without a failed test counts as one failure. Reasons of skipped checks are repeated
  * before the last line, so that "green" cannot mean "skipped".
+ *
+ * The API server is that of KUBECONFIG, or one started from the programs of KUBEBUILDER_ASSETS or of test/cluster, which are
+ * built here, once, where Go is installed (not with IPREF_NO_BUILD=1). Without, each of its tests counts as skipped.
  */
 import { spawn } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Tally } from './checks.ts'
@@ -26,33 +29,35 @@ interface Suite {
 }
 
 const folder = mkdtempSync(join(tmpdir(), 'ipref-test-'))
+const vitest = 'node_modules/vitest/vitest.mjs'
+const apiConfig = 'vitest.api.config.ts'
 
 const suites: readonly Suite[] = [
   { name: 'types', run: () => asOneCheck(['node_modules/typescript/bin/tsc', '-p', '.']) },
   { name: 'lint', run: () => asOneCheck(['node_modules/@biomejs/biome/bin/biome', 'check', '.']) },
-  { name: 'units, properties, contracts, repository', run: runVitest },
+  { name: 'units, properties, contracts, repository', run: () => runVitest('vitest.config.ts') },
   { name: 'conformance', run: () => asOwnSuite(['test/conformance/run.ts']) },
   { name: 'networks', run: () => asOwnSuite(['test/netns/run.ts']) },
+  ...(existsSync(join(ROOT, apiConfig)) ? [{ name: 'API server', run: runApiServer }] : []),
 ]
 
 async function main(): Promise<number> {
   const total: SuiteResult = { passed: 0, failed: 0, skipped: 0, reasons: [] }
   const timings: string[] = []
+  const began = performance.now()
   for (const suite of suites) {
     say(`\n=== ${suite.name}`)
     const started = performance.now()
     const result = await suite.run()
     const { passed, failed, skipped } = result
-    timings.push(
-      `${suite.name}: ${passed} passed, ${failed} failed, ${skipped} skipped (${Math.round((performance.now() - started) / 1000)} s)`,
-    )
+    timings.push(`${suite.name}: ${passed} passed, ${failed} failed, ${skipped} skipped (${secondsSince(started)} s)`)
     total.passed += passed
     total.failed += failed
     total.skipped += skipped
     total.reasons.push(...result.reasons.map(reason => `${suite.name}: ${reason}`))
   }
   rmSync(folder, { recursive: true, force: true })
-  say(`\n=== all\n${timings.join('\n')}`)
+  say(`\n=== all, ${secondsSince(began)} s\n${timings.join('\n')}`)
   for (const reason of total.reasons) say(`skipped: ${reason}`)
   say(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`)
   return total.failed === 0 ? 0 : 1
@@ -79,16 +84,36 @@ interface VitestReport {
   testResults: { status: string; assertionResults: { status: string; fullName: string; title: string }[] }[]
 }
 
-async function runVitest(): Promise<SuiteResult> {
-  const file = join(folder, 'vitest.json')
+async function runApiServer(): Promise<SuiteResult> {
+  const setup = await runProgram('bash', ['test/cluster/setup', 'api'], { IPREF_NO_INSTALL: '1' })
+  if (setup.code === 0) return runVitest(apiConfig)
+  const missing = setup.output.trimEnd().split('\n').at(-1)!
+  const reason = `${missing.replace(/^.*error: /, '')}; npm run setup:cluster sees to it`
+  const tests = await countTests(apiConfig)
+  say(`skipped: ${tests} tests: ${reason}`)
+  return { passed: 0, failed: 0, skipped: tests, reasons: [`${tests} tests: ${reason}`] }
+}
+
+/** At least one, so that what cannot even be counted is missed. */
+async function countTests(config: string): Promise<number> {
+  const file = join(folder, 'list.json')
+  await runNode([vitest, 'list', '--config', config, `--json=${file}`])
+  const tests = readJson<unknown[]>(file)
+  return Math.max(1, tests?.length ?? 0)
+}
+
+async function runVitest(config: string): Promise<SuiteResult> {
+  const file = join(folder, `${config}.json`)
   const { code } = await runNode([
-    'node_modules/vitest/vitest.mjs',
+    vitest,
     'run',
+    '--config',
+    config,
     '--reporter=default',
     '--reporter=json',
     `--outputFile.json=${file}`,
   ])
-  const report = readReport(file)
+  const report = readJson<VitestReport>(file)
   if (!report) return { passed: 0, failed: 1, skipped: 0, reasons: [] }
   const tests = report.testResults.flatMap(result => result.assertionResults)
   const skipped = tests.filter(test => test.status !== 'passed' && test.status !== 'failed')
@@ -105,18 +130,27 @@ async function runVitest(): Promise<SuiteResult> {
   }
 }
 
-function readReport(file: string): VitestReport | undefined {
+function readJson<T>(file: string): T | undefined {
   try {
-    return JSON.parse(readFileSync(file, 'utf8')) as VitestReport
+    return JSON.parse(readFileSync(file, 'utf8')) as T
   } catch {
     return undefined
   }
 }
 
-/** Everything that the program prints is passed on at once. */
 function runNode(argv: readonly string[]): Promise<{ code: number; output: string }> {
+  return runProgram(process.execPath, argv, {})
+}
+
+/** Everything that the program prints is passed on at once. */
+function runProgram(
+  program: string,
+  argv: readonly string[],
+  environment: Record<string, string>,
+): Promise<{ code: number; output: string }> {
   return new Promise(resolve => {
-    const child = spawn(process.execPath, [...argv], { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] })
+    const env = { ...process.env, ...environment }
+    const child = spawn(program, [...argv], { cwd: ROOT, env, stdio: ['ignore', 'pipe', 'pipe'] })
     let output = ''
     for (const stream of [child.stdout, child.stderr]) {
       stream.setEncoding('utf8')
@@ -128,6 +162,10 @@ function runNode(argv: readonly string[]): Promise<{ code: number; output: strin
     child.on('error', error => resolve({ code: 127, output: error.message }))
     child.on('close', code => resolve({ code: code ?? 1, output }))
   })
+}
+
+function secondsSince(started: number): number {
+  return Math.round((performance.now() - started) / 1000)
 }
 
 function say(text: string): void {
