@@ -12,26 +12,35 @@
  * The rest is as in an API server: uid, generation, finalizers, preconditions, field owners, deletion of what the deleted object owned; Events are kept an hour.
  * Namespaces need no object. Everything between taking the lock and releasing it runs without a pause.
  */
-import { randomUUID } from 'node:crypto'
-import { type FSWatcher, statSync, watch } from 'node:fs'
+import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { mergeApplied, type Owners, ownersAfterWrite } from './fieldOwners.ts'
 import { FolderLock } from './folderLock.ts'
+import { FolderWatcher } from './folderWatcher.ts'
 import { type KindName, type Kinds, type KubeObject, kindTable } from './kinds.ts'
-import { type Declared, type FieldProblem, idOf, ManifestFolder, type Manifests, nameProblem } from './manifests.ts'
+import { type Declared, idOf, ManifestFolder, type Manifests, nameProblem } from './manifests.ts'
+import {
+  complete,
+  hasOwnStatus,
+  hasProgramStatus,
+  invalid,
+  isGoing,
+  isSameObject,
+  named,
+  problemsOf,
+  requireSame,
+  withoutStatus,
+  withStatusOf,
+} from './objectRules.ts'
+import { validate } from './schema/tables.ts'
 import { selects } from './selectors.ts'
 import { type Entry, type EntryChange, StatusFolder } from './statusFolder.ts'
 import { type Change, type Key, type ResourceStore, StoreError, type Watched, type WatchOptions } from './store.ts'
 import { keyText, View } from './view.ts'
 
-export type { FieldProblem } from './manifests.ts'
-
 export interface DirectorySettings {
   fieldManager?: string
-  /** All that is wrong with the object; `old`: as it was, for what must not change. */
-  validate?(kind: KindName, object: KubeObject, old?: KubeObject): readonly FieldProblem[]
-  withDefaults?<Value extends KubeObject>(kind: KindName, object: Value): Value
   /** Problems of the files as they are now; empty: there were some, and there are none any more. */
   onProblems?(problems: readonly string[]): void
   now?(): number
@@ -45,26 +54,6 @@ const POLL_MS = 2000
 /** gone from the files for this long is gone */
 const GONE_MS = 300
 const EVENT_LIFE_MS = 3_600_000
-
-/** Their status is written by `updateStatus` alone; `create` and `update` leave it as it is. */
-const hasOwnStatus: ReadonlySet<KindName> = new Set<KindName>([
-  'IprefService',
-  'IprefPeer',
-  'IprefGateway',
-  'Service',
-  'Pod',
-  'Node',
-  'Namespace',
-])
-/** Their status is none of a file's business; that of Pods, Nodes and Services has nowhere else to come from. */
-const hasProgramStatus: ReadonlySet<KindName> = new Set<KindName>(['IprefService', 'IprefPeer', 'IprefGateway'])
-const hasGeneration: ReadonlySet<KindName> = new Set<KindName>([
-  'IprefService',
-  'IprefPeer',
-  'IprefGateway',
-  'IprefReference',
-  'DNSEndpoint',
-])
 
 interface Subscriber {
   kind: KindName
@@ -81,7 +70,7 @@ export class DirectoryStore implements ResourceStore {
   readonly #lock: FolderLock
   readonly #subscribers = new Set<Subscriber>()
   readonly #counts = new Map<string, number>()
-  readonly #watchers = new Map<string, FSWatcher>()
+  readonly #watcher = new FolderWatcher()
   /** when each object was missed first in the files */
   readonly #missedAt = new Map<string, number>()
   /** last outcome of each declared object, to do nothing when nothing changed */
@@ -225,7 +214,8 @@ export class DirectoryStore implements ResourceStore {
   apply<Kind extends KindName>(kind: Kind, object: Kinds[Kind]): Promise<Kinds[Kind]> {
     return this.#write('apply', kind, object.metadata, (id, old) => {
       const { resourceVersion, uid } = object.metadata
-      if (resourceVersion !== undefined || uid !== undefined) requireSame('apply', id, old, { resourceVersion, uid })
+      if (resourceVersion !== undefined || uid !== undefined)
+        requireSame('apply', id, old?.object, { resourceVersion, uid })
       const said = hasOwnStatus.has(kind) ? withoutStatus(object) : object
       const merged = mergeApplied(old?.object, { ...said, ...named(kind) }, this.#manager, old?.owners ?? {})
       return this.#put(id, kind, old, merged.object, merged.owners)
@@ -235,7 +225,7 @@ export class DirectoryStore implements ResourceStore {
   async delete(kind: KindName, key: Key, only: { uid?: string; resourceVersion?: string } = {}): Promise<void> {
     await this.#write('delete', kind, key, (id, old) => {
       if (!old) return undefined
-      requireSame('delete', id, old, only)
+      requireSame('delete', id, old.object, only)
       this.#remove(id, old)
       return old.object
     })
@@ -265,56 +255,18 @@ export class DirectoryStore implements ResourceStore {
 
   /** The object as it is afterwards. */
   #put(id: string, kind: KindName, old: Entry | undefined, wanted: KubeObject, owners: Owners, source = old?.source) {
-    const object = this.#complete(kind, old?.object, wanted)
-    const problems = this.#problemsOf(kind, object, old?.object)
+    const object = complete(kind, old?.object, wanted, this.#timestamp())
+    const problems = problemsOf(kind, object, old?.object)
     if (problems.length > 0) throw invalid(old ? 'update' : 'create', id, problems)
-    if (object.metadata.deletionTimestamp !== undefined && !object.metadata.finalizers?.length) {
+    if (isGoing(object) && !object.metadata.finalizers?.length) {
       this.#note(this.#status.write(id, undefined))
       this.#removeOwned(object)
       return object
     }
-    const isSame = old && isSameBut(object, old.object) && source === old.source
+    const isSame = old && isSameObject(object, old.object) && source === old.source
     if (isSame && isDeepStrictEqual(owners, old.owners)) return old.object
     this.#note(this.#status.write(id, { kind, object, source, owners }))
     return this.#status.get(id)!.object
-  }
-
-  /** With what the store gives to an object, and without what nobody else may say. */
-  #complete(kind: KindName, old: KubeObject | undefined, wanted: KubeObject): KubeObject {
-    const { name, namespace, labels, annotations, finalizers, ownerReferences } = wanted.metadata
-    const before = old?.metadata
-    const copy = JSON.parse(JSON.stringify({ ...wanted, ...named(kind) })) as KubeObject
-    const filled = this.#settings.withDefaults?.(kind, copy) ?? copy
-    const isContentSame = old !== undefined && isDeepStrictEqual(contentOf(filled), contentOf(old))
-    const generation = !hasGeneration.has(kind)
-      ? undefined
-      : isContentSame
-        ? before?.generation
-        : (before?.generation ?? 0) + 1
-    const metadata = {
-      name,
-      namespace,
-      uid: before?.uid ?? randomUUID(),
-      generation,
-      creationTimestamp: before?.creationTimestamp ?? this.#timestamp(),
-      deletionTimestamp: before?.deletionTimestamp,
-      labels: full(labels),
-      annotations: full(annotations),
-      finalizers: finalizers?.length ? [...new Set(finalizers)] : undefined,
-      ownerReferences: ownerReferences?.length ? ownerReferences : undefined,
-    }
-    return { ...filled, metadata: JSON.parse(JSON.stringify(metadata)) }
-  }
-
-  /** What was wrong already, and was let in before, does not keep an object from its status or its end. */
-  #problemsOf(kind: KindName, object: KubeObject, old: KubeObject | undefined): FieldProblem[] {
-    const { deletionTimestamp, finalizers = [] } = object.metadata
-    const problems: FieldProblem[] = []
-    if (deletionTimestamp !== undefined && finalizers.some(name => !old?.metadata.finalizers?.includes(name)))
-      problems.push({ path: 'metadata.finalizers', problem: 'none can be added while the object is being deleted' })
-    const found = this.#settings.validate?.(kind, object, old) ?? []
-    const known = new Set(old && found.length > 0 ? this.#settings.validate?.(kind, old).map(textOf) : [])
-    return [...problems, ...found.filter(one => !known.has(textOf(one)))]
   }
 
   #remove(id: string, old: Entry): void {
@@ -324,7 +276,7 @@ export class DirectoryStore implements ResourceStore {
       this.#removeOwned(object)
       return
     }
-    if (object.metadata.deletionTimestamp !== undefined) return
+    if (isGoing(object)) return
     const next = structuredClone(object)
     next.metadata.deletionTimestamp = this.#timestamp()
     if (next.metadata.generation !== undefined) next.metadata.generation++
@@ -343,8 +295,11 @@ export class DirectoryStore implements ResourceStore {
 
   #requireCurrent(verb: string, id: string, old: Entry | undefined, object: KubeObject): Entry {
     const { resourceVersion, uid } = object.metadata
-    if (!resourceVersion) throw invalid(verb, id, [{ path: 'metadata.resourceVersion', problem: 'is missing' }])
-    requireSame(verb, id, old, { resourceVersion, uid })
+    if (!resourceVersion)
+      throw invalid(verb, id, [
+        { path: ['metadata', 'resourceVersion'], problem: 'missing', right: 'that of the object as it was read' },
+      ])
+    requireSame(verb, id, old?.object, { resourceVersion, uid })
     return old!
   }
 
@@ -365,25 +320,7 @@ export class DirectoryStore implements ResourceStore {
   #watchFolders(): void {
     const wanted = new Map(this.#manifests.folders.map(folder => [folder, (name: string) => this.#fileChanged(name)]))
     wanted.set(join(this.#folder, '.status'), () => this.#noticeSoon())
-    for (const [folder, watcher] of this.#watchers) {
-      if (wanted.has(folder)) continue
-      watcher.close()
-      this.#watchers.delete(folder)
-    }
-    for (const [folder, onEvent] of wanted) if (!this.#watchers.has(folder)) this.#watchFolder(folder, onEvent)
-  }
-
-  #watchFolder(folder: string, onEvent: (name: string) => void): void {
-    try {
-      const watcher = watch(folder, (_event, name) => onEvent(name ?? ''))
-      watcher.on('error', () => {
-        watcher.close()
-        this.#watchers.delete(folder)
-      })
-      this.#watchers.set(folder, watcher)
-    } catch {
-      // gone, or no watches left: the poll sees what happens
-    }
+    this.#watcher.set(wanted)
   }
 
   #fileChanged(name: string): void {
@@ -432,12 +369,12 @@ export class DirectoryStore implements ResourceStore {
     if (last?.declared === declared && last.object === old?.object) return last.problems
     const problems: string[] = []
     // it comes back when its finalizers are gone
-    if (old?.object.metadata.deletionTimestamp === undefined) {
+    if (!isGoing(old?.object)) {
       const said = hasProgramStatus.has(declared.kind) ? withoutStatus(declared.object) : declared.object
       const merged = mergeApplied(old?.object, said, FILES, old?.owners ?? {})
-      const object = this.#complete(declared.kind, old?.object, merged.object)
+      const object = complete(declared.kind, old?.object, merged.object, this.#timestamp())
       // all that is wrong, also what was let in before
-      const found = this.#settings.validate?.(declared.kind, object, old?.object) ?? []
+      const found = validate(declared.kind, object, old?.object)
       problems.push(...found.map(one => declared.say(one)))
       if (problems.length === 0) this.#put(id, declared.kind, old, merged.object, merged.owners, declared.file)
     }
@@ -450,7 +387,7 @@ export class DirectoryStore implements ResourceStore {
     for (const id of this.#taken.keys()) if (!declared.has(id)) this.#taken.delete(id)
     for (const [id, entry] of [...this.#status.entries()]) {
       const isMissing = entry.source !== undefined && !declared.has(id) && !isUnreadable && !unsure.has(entry.source)
-      if (!isMissing || entry.object.metadata.deletionTimestamp !== undefined) {
+      if (!isMissing || isGoing(entry.object)) {
         this.#missedAt.delete(id)
         continue
       }
@@ -544,63 +481,7 @@ export class DirectoryStore implements ResourceStore {
     this.#subscribers.clear()
     clearInterval(this.#poll)
     for (const timer of [this.#settle, this.#again, this.#notice]) clearTimeout(timer)
-    for (const watcher of this.#watchers.values()) watcher.close()
-    this.#watchers.clear()
+    this.#watcher.close()
     await this.#lock.close()
   }
-}
-
-// ---- objects
-
-function named(kind: KindName): { apiVersion: string; kind: KindName } {
-  return { apiVersion: kindTable[kind].apiVersion, kind }
-}
-
-function withoutStatus<Value extends KubeObject>(object: Value): Value {
-  const { status: _dropped, ...rest } = object as Value & { status?: unknown }
-  return rest as unknown as Value
-}
-
-function withStatusOf(object: KubeObject, from: KubeObject): KubeObject {
-  const { status } = from as { status?: unknown }
-  return { ...withoutStatus(object), ...(status !== undefined && { status }) } as KubeObject
-}
-
-function contentOf(object: KubeObject): object {
-  const { metadata: _metadata, status: _status, ...content } = object as KubeObject & { status?: unknown }
-  return content
-}
-
-function isSameBut(a: KubeObject, b: KubeObject): boolean {
-  return isDeepStrictEqual(withoutVersion(a), withoutVersion(b))
-}
-
-function withoutVersion(object: KubeObject): object {
-  return { ...object, metadata: { ...object.metadata, resourceVersion: undefined } }
-}
-
-function full<Map extends object>(map: Map | undefined): Map | undefined {
-  return map && Object.keys(map).length > 0 ? map : undefined
-}
-
-function textOf({ path, problem }: FieldProblem): string {
-  return `${path}: ${problem}`
-}
-
-function invalid(verb: string, id: string, problems: readonly FieldProblem[]): StoreError {
-  return new StoreError('Invalid', `${verb} ${id}: ${problems.map(textOf).join('; ')}`, { status: 422 })
-}
-
-function requireSame(
-  verb: string,
-  id: string,
-  old: Entry | undefined,
-  { resourceVersion, uid }: { resourceVersion?: string | undefined; uid?: string | undefined },
-): void {
-  if (!old) throw new StoreError('NotFound', `${verb} ${id}: it is not there`, { status: 404 })
-  const { metadata } = old.object
-  if (uid !== undefined && uid !== metadata.uid)
-    throw new StoreError('Conflict', `${verb} ${id}: another object of that name has taken its place`, { status: 409 })
-  if (resourceVersion !== undefined && resourceVersion !== metadata.resourceVersion)
-    throw new StoreError('Conflict', `${verb} ${id}: it has changed since ${resourceVersion}`, { status: 409 })
 }

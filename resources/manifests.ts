@@ -8,19 +8,14 @@
  */
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { pathOfText, readYaml, type YamlDocument } from '../runtime/yaml.ts'
+import { readYaml, type YamlDocument } from '../runtime/yaml.ts'
 import { GROUP, type KindName, type KubeObject, kindTable } from './kinds.ts'
+import { type FieldProblem, problemText } from './schema/check.ts'
 import type { Key } from './store.ts'
 
 /** Settings of the platform, in the same folder (config.ts). */
 export const CONFIG_FILE = 'ipref-config.yaml'
 const DEFAULT_NAMESPACE = 'default'
-
-export interface FieldProblem {
-  /** `spec.ports[0].port` */
-  path: string
-  problem: string
-}
 
 export interface Declared {
   kind: KindName
@@ -81,7 +76,13 @@ export class ManifestFolder {
         const first = declared.get(id)
         if (!first) declared.set(id, one)
         else
-          problems.push(one.say({ path: 'metadata.name', problem: `${id} is in ${first.file} already, which counts` }))
+          problems.push(
+            one.say({
+              path: ['metadata', 'name'],
+              problem: `${id} is in ${first.file} too, which counts`,
+              right: 'say it once',
+            }),
+          )
       }
     }
     return { declared, problems, unsure, isUnreadable }
@@ -138,7 +139,7 @@ export function parseManifests(file: string, text: string): { declared: Declared
   const declared: Declared[] = []
   const problems: string[] = []
   for (const document of readYaml(text)) {
-    for (const { line, column, problem } of document.problems) problems.push(`${file}:${line}:${column}: ${problem}`)
+    for (const { line, column, problem } of document.problems) problems.push(`${file}:${line}:${column} ${problem}`)
     if (document.problems.length > 0 || document.value === undefined || document.value === null) continue
     for (const { value, above } of itemsOf(document.value)) {
       const say = placed(file, document, above)
@@ -150,10 +151,10 @@ export function parseManifests(file: string, text: string): { declared: Declared
   return { declared, problems }
 }
 
-function placed(file: string, document: YamlDocument, above: readonly (string | number)[]) {
-  return ({ path, problem }: FieldProblem): string => {
-    const { line, column } = document.placeOf([...above, ...pathOfText(path)])
-    return `${file}:${line}:${column}${path === '' ? '' : ` ${path}`}: ${problem}`
+function placed(file: string, document: YamlDocument, above: readonly (string | number)[]): Declared['say'] {
+  return found => {
+    const { line, column } = document.placeOf([...above, ...found.path])
+    return `${file}:${line}:${column} ${problemText(found)}`
   }
 }
 
@@ -167,13 +168,15 @@ type Found = { kind: KindName; key: Key; object: KubeObject } | { object: undefi
 
 function declaredOf(value: unknown): Found {
   if (!isMap(value))
-    return { path: '', problem: 'is no object; expected apiVersion, kind, metadata and what the kind holds' }
+    return { path: [], problem: 'no object', right: 'apiVersion, kind, metadata, and what the kind holds' }
   const { apiVersion, kind, metadata } = value
-  if (typeof apiVersion !== 'string') return { path: 'apiVersion', problem: 'is missing, such as ipref.io/v1alpha1' }
-  if (typeof kind !== 'string') return { path: 'kind', problem: 'is missing, such as IprefService' }
+  if (typeof apiVersion !== 'string')
+    return { path: ['apiVersion'], problem: 'missing', right: 'such as ipref.io/v1alpha1' }
+  if (typeof kind !== 'string') return { path: ['kind'], problem: 'missing', right: 'such as IprefService' }
   const known = Object.hasOwn(kindTable, kind) ? kindTable[kind as KindName] : undefined
   if (known?.apiVersion !== apiVersion) return otherKind(apiVersion, kind, known?.apiVersion)
-  if (!isMap(metadata) || typeof metadata.name !== 'string') return { path: 'metadata.name', problem: 'is missing' }
+  if (!isMap(metadata) || typeof metadata.name !== 'string')
+    return { path: ['metadata', 'name'], problem: 'missing', right: 'the name of the object' }
   const problem = metadataProblem(metadata, known.scope)
   if (problem) return problem
   const namespace = known.scope === 'Namespaced' ? ((metadata.namespace as string) ?? DEFAULT_NAMESPACE) : undefined
@@ -189,10 +192,10 @@ function otherKind(apiVersion: string, kind: string, expected: string | undefine
     const ours = Object.entries(kindTable).flatMap(([name, one]) =>
       one.apiVersion.startsWith(`${GROUP}/`) ? name : [],
     )
-    return { path: 'kind', problem: `${kind} is no kind of ${GROUP}; they are ${ours.join(', ')}` }
+    return { path: ['kind'], problem: `${kind} is no kind of ${GROUP}`, right: `one of ${ours.join(', ')}` }
   }
   if (expected && apiVersion.split('/')[0] === expected.split('/')[0])
-    return { path: 'apiVersion', problem: `${apiVersion} is not known of ${kind}; write ${expected}` }
+    return { path: ['apiVersion'], problem: `${apiVersion} is not known of ${kind}`, right: expected }
   return { object: undefined }
 }
 
@@ -203,31 +206,34 @@ const LABEL = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/
 
 /** What an API server refuses of a name. */
 export function nameProblem({ name, namespace }: Key, scope: 'Namespaced' | 'Cluster'): FieldProblem | undefined {
+  const quoted = (text: string | undefined) => (text === undefined ? 'missing' : JSON.stringify(text.slice(0, 80)))
   if (name.length > MOST_NAME || !SUBDOMAIN.test(name))
     return {
-      path: 'metadata.name',
-      problem: `${name.slice(0, 80)} is no name; names are small letters, digits, dashes and dots, such as web-1`,
+      path: ['metadata', 'name'],
+      problem: `${quoted(name)} is no name`,
+      right: `small letters, digits, dashes and dots, such as web-1; at most ${MOST_NAME}`,
     }
   if (scope === 'Cluster' && namespace !== undefined)
-    return { path: 'metadata.namespace', problem: 'this kind is in no namespace; leave the line out' }
+    return { path: ['metadata', 'namespace'], problem: 'this kind is in no namespace', right: 'without it' }
   if (scope === 'Namespaced' && !(namespace !== undefined && LABEL.test(namespace)))
-    return { path: 'metadata.namespace', problem: `${namespace ?? 'nothing'} is no namespace, such as shop` }
+    return { path: ['metadata', 'namespace'], problem: `${quoted(namespace)} is no namespace`, right: 'such as shop' }
   return undefined
 }
 
 function metadataProblem(metadata: Record<string, unknown>, scope: 'Namespaced' | 'Cluster'): FieldProblem | undefined {
   const { namespace, labels, annotations, finalizers } = metadata
+  const at = (...path: string[]) => ['metadata', ...path]
   if (namespace !== undefined && typeof namespace !== 'string')
-    return { path: 'metadata.namespace', problem: 'is no text' }
+    return { path: at('namespace'), problem: 'no text', right: `"${String(namespace)}", in quotes` }
   for (const [name, map] of Object.entries({ labels, annotations })) {
     if (map === undefined || map === null) continue
-    if (!isMap(map)) return { path: `metadata.${name}`, problem: 'expected names and texts' }
+    if (!isMap(map)) return { path: at(name), problem: 'no names with texts', right: 'such as app: web' }
     const wrong = Object.keys(map).find(key => typeof map[key] !== 'string')
     if (wrong !== undefined)
-      return { path: `metadata.${name}[${wrong}]`, problem: `is no text; write "${String(map[wrong])}" in quotes` }
+      return { path: at(name, wrong), problem: 'no text', right: `"${String(map[wrong])}", in quotes` }
   }
   if (finalizers !== undefined && !(Array.isArray(finalizers) && finalizers.every(one => typeof one === 'string')))
-    return { path: 'metadata.finalizers', problem: 'expected a list of texts' }
+    return { path: at('finalizers'), problem: 'no list of texts', right: 'such as [example.com/mine]' }
   const given = scope === 'Namespaced' ? ((namespace as string | undefined) ?? DEFAULT_NAMESPACE) : namespace
   return nameProblem(
     { name: metadata.name as string, ...(given !== undefined && { namespace: given as string }) },

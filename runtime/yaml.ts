@@ -70,13 +70,6 @@ function offsetOf(root: Node | null, path: YamlPath): number {
   return offset
 }
 
-/** `spec.ports[0].port` as a path. Names with dots are in brackets: `metadata.labels[app.kubernetes.io/name]`. */
-export function pathOfText(text: string): (string | number)[] {
-  return [...text.matchAll(/\[([^\]]*)\]|[^.[\]]+/g)].map(([whole, inner]) =>
-    inner === undefined ? whole : /^\d+$/.test(inner) ? Number(inner) : inner.replace(/^["']|["']$/g, ''),
-  )
-}
-
 export function writeYaml(value: unknown): string {
   return stringify(value, { lineWidth: 0, aliasDuplicateObjects: false })
 }
