@@ -117,18 +117,19 @@ class Checker {
 
   #checkText(field: TextField, value: unknown, path: Path): boolean {
     const { pattern, oneOf, least = 0, most = Number.POSITIVE_INFINITY, format } = field
+    const said = field.isSecret ? 'a secret' : shown(value)
     const right = oneOf ? `one of ${oneOf.join(', ')}` : (field.right ?? 'a text')
     if (typeof value !== 'string') {
       const isPlain = typeof value === 'number' || typeof value === 'boolean'
-      return this.#refuse(path, `${shown(value)} is no text`, isPlain ? `${right}; in quotes, "${value}"` : right)
+      return this.#refuse(path, `${said} is no text`, isPlain ? `${right}; in quotes` : right)
     }
     const length = [...value].length
-    if (length < least) return this.#object(path, length === 0 ? 'empty' : `${shown(value)} is too short`, right)
+    if (length < least) return this.#object(path, length === 0 ? 'empty' : `${said} is too short`, right)
     if (length > most) return this.#object(path, `${length} characters`, `at most ${most}`)
-    if (oneOf && !oneOf.includes(value)) return this.#object(path, `${shown(value)} is not known`, right)
-    if (format === 'date-time' && !isTime(value)) return this.#object(path, `${shown(value)} is no time`, right)
+    if (oneOf && !oneOf.includes(value)) return this.#object(path, `${said} is not known`, right)
+    if (format === 'date-time' && !isTime(value)) return this.#object(path, `${said} is no time`, right)
     if (pattern !== undefined && !new RegExp(pattern).test(value))
-      return this.#object(path, `${shown(value)} does not fit`, right)
+      return this.#object(path, `${said} does not fit`, right)
     return true
   }
 

@@ -47,6 +47,8 @@ export interface TextField extends Common {
   least?: number
   most?: number
   format?: 'date-time'
+  /** never shown */
+  isSecret?: true
   /** values that are right, for generated objects */
   examples?: readonly string[]
 }

@@ -54,7 +54,6 @@ const notTheGateway = rule<string>({
 /** Given out by another network: any. */
 export function reference(about: string): TextField {
   return text(about, {
-    pattern: REFERENCE,
     right: referenceText.right,
     most: REFERENCE_LENGTH,
     rules: [referenceText],
