@@ -21,8 +21,8 @@ import type { PeerReport, TraceReport } from './controlReports.ts'
 import type { ResolverHost } from './dns/resolverHost.ts'
 import type { MappingRow } from './mapper/mapper.ts'
 
-/** A peer that was heard from so lately is there, though it answers no echo. */
-const HEARD_LATELY_S = 120
+/** A peer that was heard from since it was asked is there, though it answers no echo. */
+const HEARD_SINCE_S = 4
 
 export interface TracePorts {
   config(): {
@@ -151,8 +151,8 @@ export class Tracer {
     const rtt = await this.#ports.measure(context)
     const { lastSeenSecondsAgo: ago } = this.#ports.peer(context) ?? peer
     if (rtt !== undefined) steps.all.push({ what: 'answer', ok: true, detail: 'the peer answers', ms: roundMs(rtt) })
-    else if (ago !== null && ago < HEARD_LATELY_S)
-      steps.right('answer', `none to our echo requests, but the peer was heard from ${ago} s ago`)
+    else if (ago !== null && ago < HEARD_SINCE_S)
+      steps.right('answer', `none to our echo requests, but other packets come from the peer`)
     else
       steps.wrong('answer', `${peer.address} is silent: no answer from UDP port ${peer.port}, ${heardFrom(peer)}`, {
         fix: `look whether a gateway runs there, and whether UDP port ${peer.port} passes the firewalls and NAT between (both ways)`,

@@ -23,6 +23,7 @@ describe('entry points', () => {
     { args: ['help'], code: 0, out: /usage: ipref COMMAND/ },
     { args: ['version'], code: 0, out: new RegExp(`ipref ${version.replaceAll('.', '\\.')}`) },
     { args: ['gateway', '-help'], code: 0, out: /-encode-net PREFIX/ },
+    { args: ['help', 'trace'], code: 0, out: /usage: ipref trace NAME\|ADDRESS/ },
     { args: ['gateway', '-gateway', '198.51.100.1', '-check-config'], code: 0, out: /right/ },
     { args: ['ref', '0-9a2'], code: 0, out: /2466/ },
   ])('ipref $args', ({ args, code, out }) => {
@@ -36,10 +37,22 @@ describe('entry points', () => {
     { args: ['status', '-control-socket', '/nowhere.sock'], code: 1, err: /is it running/ },
     { args: ['trace'], code: 2, err: /usage/ },
     { args: ['ref', 'zzz'], code: 1, err: /zzz/ },
+    { args: ['aa'], code: 2, err: /usage: ipref aa lint/ },
+    { args: ['status', 'now'], code: 2, err: /usage: ipref status/ },
   ])('ipref $args is refused with a sentence', ({ args, code, err }) => {
     const result = run(join(ROOT, 'cli/ipref'), args)
     expect(result).toEqual({ code, out: '', err: expect.stringMatching(err) })
   })
+
+  it.each(['gateway', 'resolver', 'dns-agent', 'status', 'trace', 'aa', 'ref', 'version'])(
+    'ipref help names %s, and its own -help and --help say how it is used',
+    command => {
+      expect(run(join(ROOT, 'cli/ipref'), ['help']).out).toMatch(new RegExp(`^ {2}${command} {2,}`, 'm'))
+      const [one, two] = ['-help', '--help'].map(flag => run(join(ROOT, 'cli/ipref'), [command, flag]))
+      expect(one).toEqual({ code: 0, out: expect.stringContaining(`usage: ipref ${command}`), err: '' })
+      expect(two).toEqual(one)
+    },
+  )
 
   it('ipref is found through a symbolic link, from any folder', () => {
     symlinkSync(join(ROOT, 'cli/ipref'), join(folder, 'ipref'))
