@@ -452,8 +452,8 @@ export class DirectoryStore implements ResourceStore {
     try {
       for (let change = this.#pending.shift(); change; change = this.#pending.shift()) {
         for (const subscriber of this.#subscribers) if (subscriber.kind === change.kind) subscriber.take(change)
-        // a declared object that is gone at last is made anew
-        if (!change.now) this.#soon()
+        // what files say is made anew when it is gone at last, and said again when somebody else changed it
+        if (change.before && change.before.metadata.generation !== change.now?.metadata.generation) this.#soon()
       }
     } finally {
       this.#isTelling = false

@@ -154,7 +154,8 @@ export function parseManifests(file: string, text: string): { declared: Declared
 function placed(file: string, document: YamlDocument, above: readonly (string | number)[]): Declared['say'] {
   return found => {
     const { line, column } = document.placeOf([...above, ...found.path])
-    return `${file}:${line}:${column} ${problemText(found)}`
+    const text = found.path.length === 0 ? `${found.problem}; ${found.right}` : problemText(found)
+    return `${file}:${line}:${column} ${text}`
   }
 }
 

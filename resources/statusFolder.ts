@@ -94,7 +94,7 @@ export class StatusFolder {
   open(): void {
     this.#removeTemporary(this.#root)
     this.#readAll()
-    const newest = Math.max(0, ...[...this.#entries.values()].map(one => Number(one.object.metadata.resourceVersion)))
+    const newest = [...this.#entries.values()].reduce((most, one) => Math.max(most, versionOf(one)), 0)
     const { last } = this.#readJournal()
     const given = this.#readVersion()
     this.#version = Math.max(newest, given, last)
@@ -147,7 +147,7 @@ export class StatusFolder {
       this.#journalHeader = header
       this.#journalOffset = from + Buffer.byteLength(text.slice(0, end))
       const ids = new Set(lines.map(line => line.slice(line.indexOf(' ') + 1)))
-      const last = Math.max(0, ...lines.map(line => Number.parseInt(line, 10) || 0))
+      const last = lines.reduce((most, line) => Math.max(most, Number.parseInt(line, 10) || 0), 0)
       return { ids: isOther || ids.has('*') ? 'all' : ids, last }
     } finally {
       closeSync(fd)
