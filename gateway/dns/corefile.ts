@@ -13,6 +13,8 @@ import type { Given } from '../../runtime/settings.ts'
 import { parseEndpoint } from './endpoint.ts'
 
 const DNS_PORT = 53
+/** of blocks in blocks; three have a meaning */
+const MOST_DEPTH = 10
 
 export interface CorefileZone {
   origin: string
@@ -81,7 +83,8 @@ function tokens(text: string, problem: (line: number, what: string) => void): To
 
 function parseDirectives(all: readonly Token[], problem: (line: number, what: string) => void): Directive[] {
   let at = 0
-  const block = (isInner: boolean, opened: number): Directive[] => {
+  // `depth` 0: outside of all blocks
+  const block = (depth: number, opened: number): Directive[] => {
     const directives: Directive[] = []
     let words: Token[] = []
     const end = () => {
@@ -92,21 +95,26 @@ function parseDirectives(all: readonly Token[], problem: (line: number, what: st
       const token = all[at++]!
       if (token.text === '\n') end()
       else if (token.text === '{') {
-        const inner = block(true, token.line)
+        if (depth === MOST_DEPTH) {
+          problem(token.line, `this { is in ${MOST_DEPTH} others: the rest is not read`)
+          at = all.length
+          return directives
+        }
+        const inner = block(depth + 1, token.line)
         if (words.length === 0) problem(token.line, 'a { without a name before it')
         else directives.push({ words, block: inner })
         words = []
       } else if (token.text === '}') {
         end()
-        if (isInner) return directives
+        if (depth > 0) return directives
         problem(token.line, 'a } without its {')
       } else words.push(token)
     }
     end()
-    if (isInner) problem(opened, 'this { has no }')
+    if (depth > 0) problem(opened, 'this { has no }')
     return directives
   }
-  return block(false, 0)
+  return block(0, 0)
 }
 
 // ---- directives to settings

@@ -261,6 +261,11 @@ describe('a Corefile with something else in it is refused, by file and line', ()
     ['an end without a beginning', `${block()}\n}`, /^Corefile:7: a } without its {$/],
     ['a block without a name', `. {\n  {\n    a\n  }\n}`, /^Corefile:2: a { without a name before it$/],
     ['a server block without a name', '{\n  ipref\n}', /^Corefile:1: a { without a name before it$/],
+    [
+      'blocks in blocks without end',
+      'a {\n'.repeat(100_000),
+      /^Corefile:11: this { is in 10 others: the rest is not read$/,
+    ],
     ['a quote that does not end', block('  bind "127.0.0.1'), /^Corefile:5: a " without its end/],
   ])('%s', (_, text, expected) => {
     expect(
