@@ -5,6 +5,8 @@
 import { CodecFuzzer } from './dnsCodec.ts'
 import { makeCorpus } from './dnsCorpus.ts'
 import { MessageMutator } from './dnsMutate.ts'
+import { ResolverFuzzer } from './dnsResolver.ts'
+import { TextsFuzzer } from './dnsTexts.ts'
 import { ZonesFuzzer } from './dnsZones.ts'
 import { Random } from './random.ts'
 import type { Report } from './report.ts'
@@ -29,7 +31,9 @@ export async function fuzzDns(run: { seconds: number; seed: number; report: Repo
   const mutator = (part: number, seeds: readonly Uint8Array[]) => new MessageMutator(chance(part + 100), seeds)
   const parts: { part: Part; share: number }[] = [
     { part: new CodecFuzzer(chance(1), mutator(1, every), report, watchdog), share: 0.25 },
+    { part: new ResolverFuzzer(chance(3), corpus, report, watchdog), share: 0.3 },
     { part: new ZonesFuzzer(chance(2), corpus, report, watchdog), share: 0.15 },
+    { part: new TextsFuzzer(chance(4), corpus, report, watchdog), share: 0.08 },
   ]
   for (const { part, share } of parts) {
     const until = performance.now() + seconds * share * 1000

@@ -95,11 +95,12 @@ export function makeCorpus(): Corpus {
   const questions = names.flatMap(name => [Type.A, Type.AAAA, Type.TXT, Type.ANY].map(type => questionOf(name, type)))
   questions.push(...vectors.questions, ...variants())
   const operations = operationsOf(records)
+  const big = [questionOf(ZONE, Type.AXFR), questionOf(longestName(), Type.A)]
   return {
     questions,
     answers: answersOf(records),
     operations,
-    signed: [...questions.slice(0, 20), questionOf(ZONE, Type.AXFR), ...operations].flatMap(one => signedForms(one)),
+    signed: [...questions.slice(0, 20), ...big, ...operations].flatMap(one => signedForms(one)),
     records,
     zoneTexts: [ZONE_TEXT, ...vectors.zones],
   }

@@ -8,6 +8,8 @@
  *   9 passed, 1 failed, 0 skipped                 (properties; exit code 1; the seed is printed with every failure)
  */
 const MOST_SHOWN = 10
+/** of one property */
+const MOST_ALIKE = 3
 const MOST_HEX = 4000
 
 /** What became of the messages to one target. Received is counted where they go in, outcomes where they come out. */
@@ -57,12 +59,14 @@ export class Report {
     this.#properties.get(property)!.push(`${property}: ${what}${shown === undefined ? '' : `\n        bytes ${shown}`}`)
   }
 
+  /** Enough is known. */
   get isHopeless(): boolean {
     return this.problems >= MOST_SHOWN
   }
 
-  /** Each of these outcomes of a target was met. */
+  /** Each of these outcomes of a target was met. Not asked of a run that ended early. */
   requireOutcomes(target: string, wanted: readonly string[]): void {
+    if (this.isHopeless) return
     const property = `${target}: every outcome was met`
     this.promise(property)
     const missing = wanted.filter(outcome => !this.tally(target).outcomes.has(outcome))
@@ -83,7 +87,8 @@ export class Report {
     console.log(
       `\nreceived ${received} messages in ${seconds.toFixed(1)} s, ${Math.round(received / seconds)} a second`,
     )
-    for (const problem of [...this.#properties.values()].flat().slice(0, MOST_SHOWN)) console.log(`PROBLEM ${problem}`)
+    for (const problems of this.#properties.values())
+      for (const problem of problems.slice(0, MOST_ALIKE)) console.log(`PROBLEM ${problem}`)
     const failed = [...this.#properties.values()].filter(problems => problems.length > 0).length
     if (failed > 0) console.log(`${this.problems} problems; repeat with --seed ${this.seed}`)
     console.log(`${this.#properties.size - failed} passed, ${failed} failed, 0 skipped`)
