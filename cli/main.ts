@@ -1,7 +1,4 @@
-/** The command `ipref`: one subcommand each; those that run a program are started here and nowhere else. */
-import { main as agent } from '../gateway/dns/agentMain.ts'
-import { main as resolver } from '../gateway/dns/resolverMain.ts'
-import { main as gateway } from '../gateway/main.ts'
+/** The command `ipref`: one subcommand each; those that run a program are loaded and started here and nowhere else. */
 import { runAa } from './aaLint.ts'
 import { asksForHelp, say } from './arguments.ts'
 import { runRef } from './ref.ts'
@@ -21,7 +18,14 @@ const USAGE = `usage: ipref COMMAND [OPTIONS]
   help       this; ipref COMMAND -help lists the options of a command
 `
 
-const commands: Readonly<Record<string, (argv: readonly string[]) => Promise<number> | number>> = {
+type Argv = readonly string[]
+
+// a command that only asks does not wait for what the programs load
+const gateway = async (argv: Argv) => (await import('../gateway/main.ts')).main(argv)
+const resolver = async (argv: Argv) => (await import('../gateway/dns/resolverMain.ts')).main(argv)
+const agent = async (argv: Argv) => (await import('../gateway/dns/agentMain.ts')).main(argv)
+
+const commands: Readonly<Record<string, (argv: Argv) => Promise<number> | number>> = {
   gateway,
   resolver,
   'dns-agent': agent,
@@ -34,7 +38,7 @@ const commands: Readonly<Record<string, (argv: readonly string[]) => Promise<num
     name !== undefined && Object.hasOwn(commands, name) ? commands[name]!(['-help']) : say(USAGE.trimEnd()),
 }
 
-async function run([name = 'help', ...rest]: readonly string[]): Promise<number> {
+async function run([name = 'help', ...rest]: Argv): Promise<number> {
   const wanted = asksForHelp([name]) ? 'help' : name.replace(/^--?(?=version$)/, '')
   if (Object.hasOwn(commands, wanted)) return commands[wanted]!(rest)
   process.stderr.write(`ipref: unknown command ${name}\n\n${USAGE}`)
