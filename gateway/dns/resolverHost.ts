@@ -27,6 +27,8 @@ const STOP_MS = 3000
 const PORT_TRIES = 8
 const TCP_MOST = 256
 const TCP_MOST_OPEN = 64
+/** Bytes of answers that a client has not taken yet, before no more of its questions are read. */
+const TCP_MOST_UNREAD = 256 << 10
 const TCP_IDLE_MS = 10_000
 const TCP_UPSTREAM_MS = 3000
 const MOST_UPSTREAM_TCP = 256
@@ -258,8 +260,9 @@ export class ResolverHost {
       this.#clients.delete(client)
       this.#connections.delete(socket)
     })
+    const hasRoom = () => state.open < TCP_MOST_OPEN && socket.writableLength < TCP_MOST_UNREAD
     const read = () => {
-      while (pending.length >= 2 && state.open < TCP_MOST_OPEN) {
+      while (pending.length >= 2 && hasRoom()) {
         const length = pending.readUInt16BE()
         if (pending.length < 2 + length) break
         const bytes = Uint8Array.from(pending.subarray(2, 2 + length))
@@ -271,16 +274,19 @@ export class ResolverHost {
       }
       clearTimeout(begun)
       if (pending.length > 0) begun = setTimeout(() => socket.destroy(), TCP_IDLE_MS)
-      if (state.open >= TCP_MOST_OPEN) socket.pause()
+      if (!hasRoom()) socket.pause()
+    }
+    const goOn = () => {
+      if (!socket.isPaused() || !hasRoom()) return
+      socket.resume()
+      read()
     }
     socket.on('data', (data: Buffer) => {
       pending = pending.length === 0 ? data : Buffer.concat([pending, data])
       read()
     })
-    socket.on('drained-queries', () => {
-      socket.resume()
-      read()
-    })
+    socket.on('drain', goOn)
+    socket.on('answered', goOn)
   }
 
   #replyTcp(id: number, bytes: Uint8Array | undefined): void {
@@ -290,7 +296,7 @@ export class ResolverHost {
     client.open--
     if (!bytes) return void client.socket.destroy()
     client.socket.write(framed(bytes))
-    if (client.open === TCP_MOST_OPEN - 1) client.socket.emit('drained-queries')
+    client.socket.emit('answered')
   }
 
   // ---- TCP to upstreams

@@ -4,15 +4,18 @@
 import { createSocket, type Socket } from 'node:dgram'
 import { createServer, type Server, type Socket as TcpSocket } from 'node:net'
 
+/** `from`: the port that asks. */
 export type Answering = (
   query: Uint8Array,
   transport: 'udp' | 'tcp',
+  from: number,
 ) => Uint8Array | undefined | Promise<Uint8Array | undefined>
 
 export class TestDnsServer {
   readonly #udp: Socket = createSocket('udp4')
   readonly #tcp: Server
   readonly #connections = new Set<TcpSocket>()
+  #isStopped = false
   answering: Answering
   asked = { udp: 0, tcp: 0 }
   port = 0
@@ -35,8 +38,8 @@ export class TestDnsServer {
     }
     this.#udp.on('message', async (bytes, from) => {
       this.asked.udp++
-      const answer = await this.answering(Uint8Array.from(bytes), 'udp')
-      if (answer) this.#udp.send(answer, from.port, from.address, () => {})
+      const answer = await this.answering(Uint8Array.from(bytes), 'udp', from.port)
+      if (answer && !this.#isStopped) this.#udp.send(answer, from.port, from.address, () => {})
     })
   }
 
@@ -61,13 +64,14 @@ export class TestDnsServer {
         const query = Uint8Array.from(pending.subarray(2, 2 + length))
         pending = pending.subarray(2 + length)
         this.asked.tcp++
-        const answer = await this.answering(query, 'tcp')
+        const answer = await this.answering(query, 'tcp', socket.remotePort ?? 0)
         if (answer) socket.write(Buffer.concat([Uint8Array.of(answer.length >> 8, answer.length & 255), answer]))
       }
     })
   }
 
   async stop(): Promise<void> {
+    this.#isStopped = true
     this.#udp.close()
     for (const socket of this.#connections) socket.destroy()
     await new Promise(resolve => this.#tcp.close(resolve))
