@@ -1,0 +1,203 @@
+/**
+ * What the operator sees: one view of each kind that it watches, and the indexes over them. Everything that decides reads here; nothing here writes.
+ *
+ *   store ──watch──► views ──► indexes ──► listeners (controllers, which add keys to their queues)
+ *
+ * A listener is told after the indexes have the change. Owner: the operator; controllers hold it read-only.
+ */
+import type { Config } from '../resources/config.ts'
+import type {
+  EndpointSlice,
+  IprefGateway,
+  IprefPeer,
+  IprefReference,
+  IprefService,
+  KindName,
+  Node,
+  Pod,
+  Service,
+} from '../resources/kinds.ts'
+import { isNameProblem, namesOf } from '../resources/names.ts'
+import { type Change, type ResourceStore, StoreError, type Watched } from '../resources/store.ts'
+import type { Logger } from '../runtime/log.ts'
+import { ByKey } from './byKey.ts'
+
+const WATCHED = [
+  'IprefReference',
+  'IprefGateway',
+  'IprefPeer',
+  'Node',
+  'Namespace',
+  'Service',
+  'EndpointSlice',
+  'Pod',
+  'ServiceCIDR',
+  'IprefService',
+] as const satisfies readonly KindName[]
+type WatchedKind = (typeof WATCHED)[number]
+
+/** Without these the operator can do all but notice overlaps with service networks that nobody configured. */
+const OPTIONAL: ReadonlySet<KindName> = new Set(['ServiceCIDR'])
+const SERVICE_NAME = 'kubernetes.io/service-name'
+
+type Listener = (change: Change<WatchedKind>) => void
+
+export class Cluster {
+  readonly #store: ResourceStore
+  readonly #log: Logger
+  readonly #views = new Map<WatchedKind, Watched<WatchedKind>>()
+  readonly #listeners = new Map<WatchedKind, Listener[]>()
+  readonly #troubles = new Map<KindName, string>()
+  #config: Config
+  readonly #slices = new ByKey<'EndpointSlice'>(({ metadata }) => [
+    `${metadata.namespace}/${metadata.labels?.[SERVICE_NAME] ?? ''}`,
+  ])
+  readonly #pods = new ByKey<'Pod'>(({ metadata }) => [metadata.namespace ?? ''])
+  // what they ask for, not what they have: of two that ask at once, one must see the other
+  #byName = this.#newNameIndex()
+  readonly #byAddress = new ByKey<'IprefService'>(({ status }) => new Set((status?.mappings ?? []).map(m => m.address)))
+  readonly #byTarget = new ByKey<'IprefService'>(({ metadata, spec }) =>
+    spec.target.service ? [`${metadata.namespace}/${spec.target.service.name}`] : [],
+  )
+  readonly #byNamespace = new ByKey<'IprefService'>(({ metadata }) => [metadata.namespace ?? ''])
+
+  constructor(store: ResourceStore, config: Config, log: Logger) {
+    this.#store = store
+    this.#config = config
+    this.#log = log.child({ component: 'watch' })
+  }
+
+  /** Settings of the platform; replaced as a whole when they change. */
+  get config(): Config {
+    return this.#config
+  }
+
+  set config(config: Config) {
+    this.#config = config
+    this.#byName = this.#newNameIndex()
+    for (const now of this.services.all()) this.#byName.change({ before: undefined, now })
+  }
+
+  #newNameIndex(): ByKey<'IprefService'> {
+    return new ByKey<'IprefService'>(object => namesAsked(object, this.#config))
+  }
+
+  /** Resolves when every kind has been listed once. */
+  async start(): Promise<void> {
+    for (const kind of WATCHED) await this.#watch(kind)
+  }
+
+  async #watch<Kind extends WatchedKind>(kind: Kind): Promise<void> {
+    try {
+      const view = await this.#store.watch(
+        kind,
+        {},
+        {
+          onChange: change => this.#changed(kind, change),
+          onTrouble: problem => this.#trouble(kind, problem),
+        },
+      )
+      this.#views.set(kind, view as unknown as Watched<WatchedKind>)
+    } catch (error) {
+      if (!(error instanceof StoreError && error.code === 'NoSuchKind' && OPTIONAL.has(kind))) throw error
+    }
+  }
+
+  #trouble(kind: KindName, problem: string | undefined): void {
+    if (problem === undefined) {
+      if (this.#troubles.delete(kind)) this.#log.info({ kind }, 'the view follows again')
+      return
+    }
+    if (this.#troubles.get(kind) !== problem) this.#log.warn({ kind }, problem)
+    this.#troubles.set(kind, problem)
+  }
+
+  #changed<Kind extends WatchedKind>(kind: Kind, change: Change<Kind>): void {
+    const any = change as unknown as Change<WatchedKind>
+    if (kind === 'EndpointSlice') this.#slices.change(any as Change<'EndpointSlice'>)
+    else if (kind === 'Pod') this.#pods.change(any as Change<'Pod'>)
+    else if (kind === 'IprefService') {
+      const services = any as Change<'IprefService'>
+      for (const index of [this.#byName, this.#byAddress, this.#byTarget, this.#byNamespace]) index.change(services)
+    }
+    for (const listener of this.#listeners.get(kind) ?? []) listener(any)
+  }
+
+  /** Before `start`: the listener is told of the first list too. */
+  listen<Kind extends WatchedKind>(kind: Kind, listener: (change: Change<Kind>) => void): void {
+    const listeners = this.#listeners.get(kind) ?? []
+    this.#listeners.set(kind, [...listeners, listener as unknown as Listener])
+  }
+
+  view<Kind extends WatchedKind>(kind: Kind): Watched<Kind> {
+    return (this.#views.get(kind) ?? EMPTY) as unknown as Watched<Kind>
+  }
+
+  /** Why views may be behind; empty: they follow. */
+  get troubles(): string[] {
+    return [...this.#troubles].map(([kind, problem]) => `${kind}: ${problem}`)
+  }
+
+  get services(): Watched<'IprefService'> {
+    return this.view('IprefService')
+  }
+  gateways(): IprefGateway[] {
+    return [...this.view('IprefGateway').all()]
+  }
+  peers(): IprefPeer[] {
+    return [...this.view('IprefPeer').all()]
+  }
+  nodes(): Node[] {
+    return [...this.view('Node').all()]
+  }
+  references(): IprefReference[] {
+    return [...this.view('IprefReference').all()]
+  }
+  service(namespace: string, name: string): Service | undefined {
+    return this.view('Service').get({ namespace, name })
+  }
+  slicesOf(namespace: string, service: string): EndpointSlice[] {
+    return this.#slices.get(`${namespace}/${service}`)
+  }
+  podsOf(namespace: string): Pod[] {
+    return this.#pods.get(namespace)
+  }
+  withName(name: string): IprefService[] {
+    return this.#byName.get(name)
+  }
+  withAddress(address: string): IprefService[] {
+    return this.#byAddress.get(address)
+  }
+  /** IprefServices that publish this Service. */
+  publishing(namespace: string, service: string): IprefService[] {
+    return this.#byTarget.get(`${namespace}/${service}`)
+  }
+  inNamespace(namespace: string): IprefService[] {
+    return this.#byNamespace.get(namespace)
+  }
+
+  stop(): void {
+    for (const view of this.#views.values()) view.stop()
+  }
+}
+
+const EMPTY: Watched<'Pod'> = {
+  get: () => undefined,
+  all: () => [],
+  size: 0,
+  resourceVersion: undefined,
+  silentMs: 0,
+  stop: () => {},
+}
+
+/** The names that an object asks for, if it may have them. */
+export function namesAsked(object: IprefService, config: Config): string[] {
+  const names = namesOf(object, config)
+  if (isNameProblem(names)) return []
+  return [names.internal, names.public].filter(name => name !== undefined)
+}
+
+export function serviceOfSlice({ metadata }: EndpointSlice): { namespace: string; name: string } | undefined {
+  const name = metadata.labels?.[SERVICE_NAME]
+  return name === undefined ? undefined : { namespace: metadata.namespace ?? '', name }
+}

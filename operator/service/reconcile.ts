@@ -1,0 +1,174 @@
+/**
+ * The service controller: IprefService ──► claims on references, `status.mappings`, names, conditions.
+ *
+ *   alive:          finalizer ──► plan ──► claims ──► status (mappings), status (version of that write)
+ *   being deleted:  records read back gone ──► one TTL ──► claims released ──► finalizer
+ *   gone:           claims released, forgotten after the hold time
+ *
+ * Every write carries the resourceVersion of what was decided on, or is the creation of a claim; a crash between any two leaves something that the next
+ * pass brings in order. Level-triggered; nothing here depends on which event came.
+ */
+import { isDeepStrictEqual } from 'node:util'
+import type {
+  Condition,
+  IprefGateway,
+  IprefService,
+  IprefServiceStatus,
+  ServiceMapping,
+} from '../../resources/kinds.ts'
+import type { ResourceStore } from '../../resources/store.ts'
+import { type Clock, timestamp } from '../../runtime/clock.ts'
+import { fromKey, keyOf } from '../byKey.ts'
+import type { Cluster } from '../cluster.ts'
+import type { Finding } from '../conditions.ts'
+import type { Events } from '../events.ts'
+import { gather, isAlive } from './gather.ts'
+import { planService, type ServicePlan } from './plan.ts'
+import type { ReferenceBook } from './references.ts'
+import { statusOf } from './status.ts'
+
+export const FINALIZER = 'ipref.io/withdraw'
+/** However long records stay where they were published, an object can be deleted after this. */
+const LONGEST_WITHDRAWAL_MS = 600_000
+const WITHDRAWAL_LOOK_MS = 2000
+
+/** What the publisher knows of an object's records. */
+export interface Publication {
+  internal(object: IprefService): Finding
+  public(object: IprefService): Finding
+  /** No record of it is left where it was published. */
+  isWithdrawn(object: IprefService): boolean
+}
+
+export interface ServicePorts {
+  store: ResourceStore
+  cluster: Cluster
+  book: ReferenceBook
+  publication: Publication
+  /** gateways that are alive */
+  gateways(): readonly IprefGateway[]
+  events: Events
+  clock: Clock
+}
+
+export class ServiceController {
+  readonly #ports: ServicePorts
+
+  constructor(ports: ServicePorts) {
+    this.#ports = ports
+  }
+
+  readonly reconcile = async (key: string): Promise<{ againMs?: number } | undefined> => {
+    const object = this.#ports.cluster.services.get(fromKey(key))
+    if (!object) return this.#gone(key)
+    if (object.metadata.deletionTimestamp !== undefined) return this.#withdraw(object)
+    if (!object.metadata.finalizers?.includes(FINALIZER)) return this.#addFinalizer(object)
+    const { cluster, book, clock } = this.#ports
+    const plan = planService(gather(object, cluster, book, clock.now()))
+    const mappings = await this.#claim(object, plan)
+    await this.#writeStatus(object, plan, mappings)
+    return plan.againMs === undefined ? undefined : { againMs: plan.againMs }
+  }
+
+  /** The watch brings the object back, with the finalizer. */
+  async #addFinalizer(object: IprefService): Promise<undefined> {
+    const finalizers = [...(object.metadata.finalizers ?? []), FINALIZER]
+    await this.#ports.store.update('IprefService', { ...object, metadata: { ...object.metadata, finalizers } })
+  }
+
+  async #claim(object: IprefService, plan: ServicePlan): Promise<ServiceMapping[]> {
+    const { book, clock } = this.#ports
+    const references: string[] = []
+    for (const change of plan.changes) references.push(await book.apply(change, object, clock.now()))
+    return plan.mappings.map(({ slot, family, address, reference, ...more }) => ({
+      slot,
+      family,
+      address,
+      reference: typeof reference === 'string' ? reference : references[reference.claim]!,
+      ...more,
+    }))
+  }
+
+  async #writeStatus(object: IprefService, plan: ServicePlan, mappings: ServiceMapping[]): Promise<void> {
+    const { store, publication, clock, gateways } = this.#ports
+    const statusFor = (of: IprefService) =>
+      statusOf({
+        object: of,
+        names: plan.names,
+        mappings,
+        findings: plan.findings,
+        gateways: gateways(),
+        publishedInternal: publication.internal(of),
+        publishedPublic: publication.public(of),
+        now: clock.now(),
+      })
+    let at = object
+    // the second pass records the version of the first: only then do gateways' reports count
+    for (let pass = 0; pass < 2; pass++) {
+      const status = statusFor(at)
+      if (isDeepStrictEqual(status, at.status)) break
+      const written = await store.updateStatus('IprefService', { ...at, status })
+      this.#tell(at, status)
+      at = written
+      if (status.mappingsVersion !== undefined || mappings.length === 0) break
+    }
+  }
+
+  #tell(object: IprefService, status: IprefServiceStatus): void {
+    const ready = (conditions: Condition[] | undefined) => conditions?.find(c => c.type === 'Ready')
+    const [before, now] = [ready(object.status?.conditions), ready(status.conditions)]
+    if (!now || (before?.status === now.status && before.reason === now.reason)) return
+    if (now.status === 'True') {
+      const names = [status.publicName, status.internalName].filter(name => name !== undefined).join(', ')
+      this.#ports.events.say(object, 'Normal', 'Ready', `published as ${names}`)
+    } else if (now.status === 'False') this.#ports.events.say(object, 'Warning', now.reason, now.message)
+  }
+
+  // ---- the end of an object
+
+  async #withdraw(object: IprefService): Promise<{ againMs: number } | undefined> {
+    const { metadata, status, spec } = object
+    if (!metadata.finalizers?.includes(FINALIZER)) return undefined
+    const { store, publication, clock, book } = this.#ports
+    const now = clock.now()
+    const end = Date.parse(metadata.deletionTimestamp!) + LONGEST_WITHDRAWAL_MS
+    const wasPublished = (status?.mappings?.length ?? 0) > 0
+    if (wasPublished && now < end) {
+      if (status!.withdrawnAt === undefined) {
+        if (!publication.isWithdrawn(object)) return { againMs: Math.min(WITHDRAWAL_LOOK_MS, end - now) }
+        await store.updateStatus('IprefService', { ...object, status: { ...status!, withdrawnAt: timestamp(now) } })
+        return { againMs: WITHDRAWAL_LOOK_MS }
+      }
+      const kept = Date.parse(status!.withdrawnAt) + (spec.ttlSeconds ?? 60) * 1000
+      if (now < kept) return { againMs: Math.max(1, Math.min(kept, end) - now) }
+    }
+    for (const claim of book.ofOwner(keyOf(object))) await book.release(claim, now)
+    const finalizers = metadata.finalizers.filter(finalizer => finalizer !== FINALIZER)
+    await store.update('IprefService', { ...object, metadata: { ...metadata, finalizers } })
+    return undefined
+  }
+
+  /** Claims of an object that is no more, however it went. */
+  async #gone(key: string): Promise<{ againMs: number } | undefined> {
+    const { book, cluster, clock } = this.#ports
+    const now = clock.now()
+    const hold = cluster.config.referenceHoldTimeMs
+    let next: number | undefined
+    for (const claim of book.ofOwner(key)) {
+      if (isAlive(claim, cluster)) continue
+      await book.release(claim, now)
+      const over = claim.spec.releasedAt === undefined ? now + hold : Date.parse(claim.spec.releasedAt) + hold
+      if (over <= now && !this.#isMapped(claim.metadata.name)) await book.forget(claim)
+      else next = Math.min(next ?? Number.POSITIVE_INFINITY, Math.max(1000, over - now))
+    }
+    return next === undefined ? undefined : { againMs: next }
+  }
+
+  // shared by an object that has not taken it over yet
+  #isMapped(hex: string): boolean {
+    const { cluster, book } = this.#ports
+    for (const { status } of cluster.services.all())
+      if (status?.mappings?.some(({ reference }) => book.find(reference)?.metadata.name === hex)) return true
+    return false
+  }
+}

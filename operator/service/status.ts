@@ -1,0 +1,66 @@
+/** What is said of an IprefService: the conditions beyond `Accepted` and `Resolved`, and the status as a whole. Pure. */
+import { isDeepStrictEqual } from 'node:util'
+import type { IprefGateway, IprefService, IprefServiceStatus, ServiceMapping } from '../../resources/kinds.ts'
+import type { Names } from '../../resources/names.ts'
+import { compareVersions } from '../../resources/view.ts'
+import { type Finding, summary, withFindings } from '../conditions.ts'
+
+/** Reasons that do not keep an object from being ready. */
+const NO_FAULT = new Set(['NoPublicZone'])
+
+export interface StatusInput {
+  object: IprefService
+  names: Names | undefined
+  mappings: readonly ServiceMapping[]
+  /** `Accepted` and `Resolved` */
+  findings: readonly Finding[]
+  /** gateways that are alive */
+  gateways: readonly IprefGateway[]
+  publishedInternal: Finding
+  publishedPublic: Finding
+  now: number
+}
+
+export function statusOf(input: StatusInput): IprefServiceStatus {
+  const { object, names, mappings, now } = input
+  const { metadata, status } = object
+  const isSame = isDeepStrictEqual(status?.mappings ?? [], mappings)
+  // written without a version first, then with the version of that write: a crash in between claims nothing (decisions.md 19)
+  const mappingsVersion =
+    isSame && mappings.length > 0 ? (status?.mappingsVersion ?? metadata.resourceVersion) : undefined
+  const found = [...input.findings, mappedFinding(input, isSame ? mappingsVersion : undefined)]
+  found.push(input.publishedInternal, input.publishedPublic)
+  found.push(summary(found.filter(({ reason }) => !NO_FAULT.has(reason))))
+  const generation = metadata.generation ?? 0
+  return {
+    observedGeneration: generation,
+    conditions: withFindings(status?.conditions, found, { generation, now }),
+    ...(names ? { internalName: names.internal } : {}),
+    ...(names?.public !== undefined ? { publicName: names.public } : {}),
+    ...(mappings.length > 0 ? { mappings: [...mappings] } : {}),
+    ...(mappingsVersion !== undefined ? { mappingsVersion } : {}),
+  }
+}
+
+/** Every gateway that is alive has seen the mappings and does not refuse them. */
+function mappedFinding({ object, mappings, gateways }: StatusInput, version: string | undefined): Finding {
+  const say = (status: Finding['status'], reason: string, message = ''): Finding => ({
+    type: 'Mapped',
+    status,
+    reason,
+    message,
+  })
+  if (mappings.length === 0) return say('False', 'NothingToMap', 'there is no address to map')
+  const { namespace, name } = object.metadata
+  for (const gateway of gateways) {
+    const refused = gateway.status?.refused?.find(r => r.namespace === namespace && r.name === name)
+    if (refused) return say('False', refused.reason, `gateway ${gateway.metadata.name}: ${refused.message}`)
+  }
+  if (gateways.length === 0) return say('False', 'NoGateway', 'no gateway is alive')
+  const isLate = gateways.some(({ status }) => {
+    const observed = status?.observedResourceVersion
+    return version === undefined || observed === undefined || compareVersions(observed, version) < 0
+  })
+  // no names and counts here: each would be a write for every object while gateways catch up
+  return isLate ? say('Unknown', 'WaitingForGateways', 'not every gateway reports it yet') : say('True', 'Mapped')
+}
