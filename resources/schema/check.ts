@@ -71,7 +71,7 @@ export function check(field: Field, value: unknown, old: unknown, path: Path): F
 export function checkRules(rules: readonly Rule[], value: unknown, old: unknown, path: Path): FieldProblem[] {
   return rules
     .filter(one => !(one.isTransition && old === undefined) && !one.test(value, old))
-    .map(({ at, problem, right }) => ({ path: at === undefined ? path : [...path, at], problem, right }))
+    .map(({ at, problem, right }) => ({ path: at === undefined ? path : [...path, ...at.split('.')], problem, right }))
 }
 
 class Checker {

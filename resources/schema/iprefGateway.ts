@@ -128,6 +128,7 @@ export const iprefReference: KindTable = {
       id: 'not-the-gateway',
       problem: "the gateway's own reference",
       right: 'any but 1',
+      at: 'metadata.name',
       cel: "self.metadata.name != '1'",
       test: self => self.metadata.name !== '1',
     }),

@@ -45,7 +45,6 @@ const uniqueReferences = rule<{ reference: string }[]>({
   id: 'unique-references',
   problem: 'the same reference for two hosts',
   right: 'a reference of its own for each host; it may be given several names by CNAME records',
-  reason: 'FieldValueDuplicate',
   cel: 'self.all(x, self.exists_one(y, y.reference == x.reference))',
   test: self => new Set(self.map(host => host.reference)).size === self.length,
 })

@@ -13,6 +13,7 @@ import {
   observedGeneration,
   ownReference,
   ports,
+  reportedPorts,
   type Selector,
   selector,
   time,
@@ -123,12 +124,12 @@ const status = object('What the operator has made of it.', {
       address: required(text('The native address.', { least: 2, most: 45, examples: ['10.0.0.1'] })),
       reference: required(text('The reference, unique in this cluster.', { least: 1, most: 39 })),
       member: text('Name of the pod, which has a name of its own below the names of the object.', { most: 253 }),
-      ports: ports('Ports that may be reached. Absent: all ports and protocols.'),
+      ports: reportedPorts('Ports that may be reached. Absent: all ports and protocols.'),
     }),
     { most: MAX_MAPPINGS },
   ),
   mappingsVersion: text(
-    'resourceVersion of the write that last changed the mappings; gateways report what they have seen.',
+    'The resourceVersion of the write that last changed the mappings; gateways report what they have seen.',
     {
       most: 64,
     },

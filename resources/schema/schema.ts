@@ -9,8 +9,8 @@
  * generated ones), the CEL text by a real API server, so that they cannot drift apart. Settings of the platform (../config.ts) are a table too.
  */
 
-/** Why the API server says it refused; FieldValueInvalid where absent. */
-export type RuleReason = 'FieldValueInvalid' | 'FieldValueForbidden' | 'FieldValueRequired' | 'FieldValueDuplicate'
+/** What the API server calls it; FieldValueInvalid where absent. Those that it has beside these swallow the message. */
+export type RuleReason = 'FieldValueInvalid' | 'FieldValueForbidden'
 
 export interface Rule<Self = unknown> {
   /** unique within its field */
@@ -24,7 +24,7 @@ export interface Rule<Self = unknown> {
   test(self: Self, old: Self): boolean
   /** compares with the object before: not run when there was none */
   isTransition?: true
-  /** field of `self` that the problem is about */
+  /** field of `self` that the problem is about, `metadata.name` */
   at?: string
   reason?: RuleReason
 }

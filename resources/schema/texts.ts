@@ -302,9 +302,9 @@ const portRange = rule<{ port: number; endPort?: number }>({
   test: ({ port, endPort }) => endPort === undefined || endPort >= port,
 })
 
-export const MAX_PORTS = 64
+const MAX_PORTS = 64
 
-export function ports(about: string) {
+function portList(about: string, rules: readonly Rule[]) {
   return list(
     about,
     object(
@@ -314,16 +314,25 @@ export function ports(about: string) {
         endPort: integer('Last port of a range. Absent: port alone.', { least: 1, most: 65535 }),
         protocol: text('Protocol: TCP, UDP or SCTP.', { oneOf: ['TCP', 'UDP', 'SCTP'], default: 'TCP' }),
       },
-      { rules: [portRange] },
+      { rules },
     ),
     { most: MAX_PORTS, unique: ['port', 'protocol'] },
   )
 }
 
+export function ports(about: string) {
+  return portList(about, [portRange])
+}
+
+/** In a status, where no rule bounds them. */
+export function reportedPorts(about: string) {
+  return portList(about, [])
+}
+
 // ---- status
 
 export const observedGeneration = integer(
-  'metadata.generation of the object that this status is about; -1 before the first visit.',
+  'The metadata.generation of the object that this status is about; -1 before the first visit.',
   { default: -1, isLong: true },
 )
 
@@ -353,7 +362,7 @@ export function conditions(types: readonly string[]) {
       ),
       message: required(text('Why, for people.', { most: 32768 })),
       lastTransitionTime: required(time('When the status changed last.')),
-      observedGeneration: integer('metadata.generation of the object that this condition is about.', {
+      observedGeneration: integer('The metadata.generation of the object that this condition is about.', {
         least: 0,
         isLong: true,
       }),
