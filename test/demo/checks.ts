@@ -193,13 +193,17 @@ async function showHosts(networks: DemoNetworks, checks: Checks): Promise<void> 
     appendFileSync(file, 'oops  A     10.1.0\n')
     const problems = (wanted: (texts: readonly string[]) => string | false) => async () =>
       wanted((await one.status()).problems)
-    const found = await eventually(
-      'gateway 1 names the line',
-      problems(texts => texts.find(text => text.includes(basename(file))) ?? false),
-    )
-    const text = await page(bob, fetcher, 'alex.example.com')
-    expectThat(text.startsWith('alex.example.com, on alex'), `the page says ${text}`)
-    writeFileSync(file, good)
+    let found: string
+    try {
+      found = await eventually(
+        'gateway 1 names the line',
+        problems(texts => texts.find(text => text.includes(basename(file))) ?? false),
+      )
+      const text = await page(bob, fetcher, 'alex.example.com')
+      expectThat(text.startsWith('alex.example.com, on alex'), `the page says ${text}`)
+    } finally {
+      writeFileSync(file, good)
+    }
     await eventually(
       'gateway 1 is content again',
       problems(texts => texts.length === 0 && 'yes'),
