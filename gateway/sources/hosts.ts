@@ -1,16 +1,10 @@
 /**
- * The hosts file as a source of assertions: read whole, watched, handed over as one set.
- *
- * The folder is watched rather than the file, so that a file put in its place by rename (editors, ConfigMaps) is seen; a slow poll covers what
- * watching misses. While the file cannot be read, the last set stays in force.
+ * The hosts file as a source of assertions: read whole, watched, handed over as one set. While the file cannot be read, the last set stays in force.
  */
-import { type FSWatcher, readFileSync, statSync, watch } from 'node:fs'
-import { basename, dirname } from 'node:path'
+import { readFileSync } from 'node:fs'
 import { type HostRecord, type HostsError, parseHostsFile } from '../../ipref/hostsFile.ts'
+import { watchFile } from '../../runtime/watchFile.ts'
 import type { Assertion } from '../mapper/assertions.ts'
-
-const SETTLE_MS = 50
-const POLL_MS = 2000
 
 export interface HostsSourcePorts {
   onAssertions(assertions: Assertion[]): void
@@ -21,11 +15,8 @@ export interface HostsSourcePorts {
 export class HostsSource {
   readonly #path: string
   readonly #ports: HostsSourcePorts
-  #watcher: FSWatcher | undefined
-  #poll: NodeJS.Timeout | undefined
-  #settle: NodeJS.Timeout | undefined
+  #unwatch: (() => void) | undefined
   #text: string | undefined
-  #stamp = ''
   #hadProblems = false
 
   constructor(path: string, ports: HostsSourcePorts) {
@@ -34,38 +25,16 @@ export class HostsSource {
   }
 
   start(): void {
+    this.#unwatch = watchFile(this.#path, () => this.read())
     this.read()
-    try {
-      this.#watcher = watch(dirname(this.#path), (_event, name) => {
-        if (name === null || name === basename(this.#path) || name.startsWith('..')) this.#soon()
-      })
-      this.#watcher.on('error', () => {})
-    } catch {
-      // no such folder yet: the poll finds it
-    }
-    this.#poll = setInterval(() => this.#readIfChanged(), POLL_MS)
-  }
-
-  #soon(): void {
-    clearTimeout(this.#settle)
-    this.#settle = setTimeout(() => this.read(), SETTLE_MS)
-  }
-
-  #readIfChanged(): void {
-    const stat = statSync(this.#path, { throwIfNoEntry: false })
-    const stamp = stat ? `${stat.mtimeMs} ${stat.size} ${stat.ino}` : ''
-    if (stamp !== this.#stamp) this.read()
   }
 
   /** Reads the file now; hands its mappings over when the text changed. */
   read(): void {
     let text: string
     try {
-      const stat = statSync(this.#path)
-      this.#stamp = `${stat.mtimeMs} ${stat.size} ${stat.ino}`
       text = readFileSync(this.#path, 'utf8')
     } catch (error) {
-      this.#stamp = ''
       return this.#tell([
         `${this.#path}: cannot be read (${(error as NodeJS.ErrnoException).code}); the mappings read last stay in force`,
       ])
@@ -90,9 +59,7 @@ export class HostsSource {
   }
 
   stop(): void {
-    this.#watcher?.close()
-    clearInterval(this.#poll)
-    clearTimeout(this.#settle)
+    this.#unwatch?.()
   }
 }
 

@@ -1,0 +1,178 @@
+/** The options of `ipref operator`, and its configuration as a value. */
+import { hostname } from 'node:os'
+import {
+  type Given,
+  helpText,
+  isOn,
+  type Option,
+  type Program,
+  parseSettings,
+  SettingsReader,
+} from '../runtime/settings.ts'
+
+const options: readonly Option[] = [
+  {
+    name: 'manifests',
+    kind: 'text',
+    value: 'FOLDER',
+    help: 'no cluster: read objects from YAML files in this folder, which is watched',
+  },
+  {
+    name: 'kubeconfig',
+    kind: 'text',
+    value: 'FILE',
+    help: 'how to reach the cluster; default: $KUBECONFIG, ~/.kube/config, or the service account of the pod',
+  },
+  { name: 'context', kind: 'text', value: 'NAME', help: 'of the kubeconfig; default: its current one' },
+  {
+    name: 'namespace',
+    kind: 'text',
+    value: 'NAMESPACE',
+    help: "the operator's own namespace; default: that of the pod, else ipref",
+  },
+  {
+    name: 'settings',
+    kind: 'text',
+    standard: 'ipref-config',
+    value: 'NAME',
+    help: 'ConfigMap with the settings of the platform; with -manifests: the file ipref-config.yaml in the folder',
+  },
+  {
+    name: 'leader-elect',
+    kind: 'boolean',
+    standard: true,
+    help: 'only one of several operators acts; -leader-elect=false where there is one',
+  },
+  {
+    name: 'identity',
+    kind: 'text',
+    value: 'NAME',
+    help: 'tells operators apart; default: name of the host and process',
+  },
+  {
+    name: 'workers',
+    kind: 'number',
+    standard: 8,
+    least: 1,
+    most: 64,
+    value: 'NUMBER',
+    help: 'objects of a kind brought in order at the same time',
+  },
+]
+
+const running: readonly Option[] = [
+  { name: 'config', kind: 'text', value: 'FILE', help: 'YAML file with these names; the command line wins' },
+  {
+    name: 'metrics-address',
+    kind: 'text',
+    standard: ':9145',
+    value: 'HOST:PORT',
+    help: "where /metrics is served; 'off': nowhere",
+  },
+  {
+    name: 'health-address',
+    kind: 'text',
+    standard: '127.0.0.1:9146',
+    value: 'HOST:PORT',
+    help: "where /healthz and /readyz are served; 'off': nowhere",
+  },
+  {
+    name: 'log-level',
+    kind: 'text',
+    standard: 'info',
+    oneOf: ['debug', 'info', 'warn', 'error'],
+    value: 'LEVEL',
+    help: 'debug, info, warn or error',
+  },
+  {
+    name: 'log-format',
+    kind: 'text',
+    standard: 'json',
+    oneOf: ['json', 'text'],
+    value: 'FORMAT',
+    help: 'json or text',
+  },
+  { name: 'check-config', kind: 'boolean', standard: false, help: 'check the options and the settings, and exit' },
+  { name: 'help', kind: 'boolean', standard: false, help: 'this' },
+  { name: 'version', kind: 'boolean', standard: false, help: 'print the version' },
+]
+
+export const operatorProgram: Program = {
+  command: 'ipref operator',
+  groups: [
+    { title: 'Objects', options },
+    { title: 'Running', options: running },
+  ],
+}
+
+export const operatorIntro: readonly string[] = [
+  'usage: ipref operator [OPTIONS]',
+  '',
+  'Publishes what IprefService objects say: allots references, tells the gateways, renders DNS records, and proves that they are there.',
+]
+
+export interface Listen {
+  host: string
+  port: number
+}
+
+export interface OperatorConfig {
+  /** undefined: an API server */
+  manifests: string | undefined
+  kubeconfig: string | undefined
+  context: string | undefined
+  namespace: string
+  settings: string
+  leaderElect: boolean
+  identity: string
+  workers: number
+  metrics: Listen | undefined
+  health: Listen | undefined
+  logLevel: 'debug' | 'info' | 'warn' | 'error'
+  logFormat: 'json' | 'text'
+  checkOnly: boolean
+}
+
+export type ParsedOperatorConfig =
+  | { config: OperatorConfig }
+  | { problems: string[] }
+  | { help: string }
+  | { version: true }
+
+/** `podNamespace`: what the pod was told of itself. */
+export function parseOperatorConfig(
+  argv: readonly string[],
+  readFile: (path: string) => string,
+  podNamespace: string | undefined,
+): ParsedOperatorConfig {
+  const problems: string[] = []
+  const { given } = parseSettings(operatorProgram, argv, readFile, problems)
+  if (isOn(given.get('help'))) return { help: helpText(operatorProgram, operatorIntro) }
+  if (isOn(given.get('version'))) return { version: true }
+  const config = read(given, problems, podNamespace)
+  return problems.length > 0 ? { problems } : { config: Object.freeze(config) }
+}
+
+function read(given: Map<string, Given[]>, problems: string[], podNamespace: string | undefined): OperatorConfig {
+  const all = new Map(operatorProgram.groups.flatMap(g => g.options.map(option => [option.name, option] as const)))
+  const settings = new SettingsReader(all, given, problems)
+  const optional = (name: string) => settings.values(name).at(-1)?.text
+  const manifests = optional('manifests')
+  if (manifests !== undefined && (given.has('kubeconfig') || given.has('context')))
+    problems.push('-manifests: there is no cluster then; leave -kubeconfig and -context out')
+  return {
+    manifests,
+    kubeconfig: optional('kubeconfig'),
+    context: optional('context'),
+    namespace: optional('namespace') ?? podNamespace ?? 'ipref',
+    settings: settings.text('settings'),
+    leaderElect: settings.boolean('leader-elect'),
+    identity: optional('identity') ?? `${hostname()}_${process.pid}`,
+    workers: settings.number('workers')!,
+    metrics: settings.listen('metrics-address'),
+    health: settings.listen('health-address'),
+    logLevel: settings.choice('log-level') as OperatorConfig['logLevel'],
+    logFormat: settings.choice('log-format') as OperatorConfig['logFormat'],
+    checkOnly: settings.boolean('check-config'),
+  }
+}
