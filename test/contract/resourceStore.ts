@@ -4,7 +4,15 @@
  * Each test has names of its own in two namespaces that the place provides.
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { ConfigMap, KubeObject, Lease, Service } from '../../resources/kinds.ts'
+import {
+  API_VERSION,
+  type ConfigMap,
+  type IprefService,
+  type IprefServiceSpec,
+  type KubeObject,
+  type Lease,
+  type Service,
+} from '../../resources/kinds.ts'
 import { type Change, type ResourceStore, StoreError, type Watched } from '../../resources/store.ts'
 import { compareVersions } from '../../resources/view.ts'
 
@@ -204,6 +212,51 @@ export function storeContract(name: string, open: () => Promise<StorePlace>): vo
         await store.updateStatus('Service', { ...first, status: { conditions: [condition] } } as Service)
         const late = { ...first, status: { conditions: [] } } as Service
         expect(await faultOf(store.updateStatus('Service', late))).toBe('Conflict')
+      })
+    })
+
+    describe('kinds of ours', () => {
+      const service = (name: string, spec: IprefServiceSpec): IprefService => ({
+        apiVersion: API_VERSION,
+        kind: 'IprefService',
+        metadata: { name, namespace: ns },
+        spec,
+      })
+      const status = { observedGeneration: 1, internalName: 'web.shop.internal.example.com' }
+
+      it('count changes of what is wanted in their generation, and nothing else', async () => {
+        const wanted = { ...service('generation', { target: { address: '192.0.2.1' } }), status }
+        const first = await store.create('IprefService', wanted)
+        expect(first.metadata.generation).toBe(1)
+        expect(first.status?.internalName).toBeUndefined()
+        const second = await store.updateStatus('IprefService', { ...first, status })
+        const labels = { a: 'b' }
+        const third = await store.update('IprefService', { ...second, metadata: { ...second.metadata, labels } })
+        expect([second.metadata.generation, third.metadata.generation]).toEqual([1, 1])
+        const fourth = await store.update('IprefService', { ...third, spec: { target: { address: '192.0.2.2' } } })
+        expect(fourth.metadata.generation).toBe(2)
+        expect(fourth.status).toMatchObject(status)
+        const fifth = await store.apply('IprefService', service('generation', { target: { address: '192.0.2.3' } }))
+        expect(fifth).toMatchObject({ metadata: { generation: 3, labels }, status })
+      })
+
+      it('are refused when they are not valid, naming the field', async () => {
+        const wrong = store.create('IprefService', service('wrong', { target: {} }))
+        await expect(wrong).rejects.toMatchObject({ code: 'Invalid' })
+        await expect(wrong).rejects.toThrow(/spec\.target/)
+        const port = { target: { address: '192.0.2.1' }, ports: [{ port: 70_000 }] }
+        await expect(store.apply('IprefService', service('wrong', port))).rejects.toThrow(/spec\.ports\[0\]\.port/)
+        expect(await store.get('IprefService', { namespace: ns, name: 'wrong' })).toBeUndefined()
+      })
+
+      it('keep what must not change', async () => {
+        const target = { address: '192.0.2.1' }
+        const first = await store.create('IprefService', service('fixed', { target, reference: '1234' }))
+        const changed = store.update('IprefService', { ...first, spec: { target, reference: '1235' } })
+        await expect(changed).rejects.toMatchObject({ code: 'Invalid' })
+        await expect(changed).rejects.toThrow(/spec\.reference|spec/)
+        const late = store.updateStatus('IprefService', { ...first, status: { observedGeneration: 'x' as never } })
+        await expect(late).rejects.toThrow(/status\.observedGeneration/)
       })
     })
 

@@ -1,0 +1,14 @@
+/** Tests that need a real API server (test/support/apiServer.ts): one is started for the run, or they count as skipped, with the reason. */
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  test: {
+    include: ['test/api/**/*.test.ts'],
+    globalSetup: ['test/support/apiServerSetup.ts'],
+    pool: 'forks',
+    maxWorkers: 2,
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
+    passWithNoTests: false,
+  },
+})
