@@ -80,7 +80,8 @@ export class ResolverWorld {
 
   async startResolver(...argv: string[]): Promise<void> {
     const listen = argv.includes('-listen') ? [] : ['-listen', '127.0.0.1:0']
-    const parsed = parseResolverConfig([...listen, '-mapper', this.mapperPath, ...argv], () => '')
+    const mapper = argv.includes('-mapper') ? [] : ['-mapper', this.mapperPath]
+    const parsed = parseResolverConfig([...listen, ...mapper, ...argv], () => '')
     if (!('config' in parsed)) throw new Error(JSON.stringify(parsed))
     this.#host = new ResolverHost(parsed.config.resolver, { onEvent: event => this.events.push(event) })
     await this.#host.start()

@@ -456,6 +456,11 @@ describe('the mapper', () => {
     expect(rcodeOf(ask(4, 'a', true))).toBe(NOERROR)
     one.nowMs += 3000
     expect(rcodeOf(ask(3, 'a'))).toBe(NOERROR)
+    // a mapper that was lost has to map it again
+    for (const i of [5, 6]) expect(rcodeOf(ask(i, 'a'))).toBe(NOERROR)
+    expect(rcodeOf(ask(4, 'a', true))).toBe(NOERROR)
+    one.resolver.forgetMappings()
+    expect(rcodeOf(ask(4, 'a', true))).toBe(SERVFAIL)
   })
 
   it('is charged by mapping: a name with many strings costs as many', () => {
