@@ -113,6 +113,11 @@ export function formatName(name: Name): string {
     .join('')
 }
 
+/** Without the dot at its end. */
+export function plainName(name: Name): string {
+  return formatName(name).replace(/(.)\.$/, '$1')
+}
+
 function escapeByte(c: string): string {
   const code = c.charCodeAt(0)
   return code > 0x20 && code < 0x7f ? `\\${c}` : `\\${String(code).padStart(3, '0')}`

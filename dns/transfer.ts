@@ -21,7 +21,7 @@ import {
 import { formatName, isAtOrBelow, lowerName, type Name } from './name.ts'
 import { FrameReader } from './tcpListener.ts'
 import { framed } from './tcpQuery.ts'
-import { type TsigKey, TsigSigner, TsigVerifier } from './tsig.ts'
+import { type TsigKey, TsigSigner, TsigVerifier, tsigErrorOf } from './tsig.ts'
 
 export interface TransferWanted {
   server: { host: string; port: number }
@@ -111,17 +111,21 @@ function takeMessage(bytes: Uint8Array, state: TransferState, verifier: TsigVeri
   const message = decodeMessage(bytes)
   if (typeof message === 'string') return `a malformed message (${message})`
   const rcode = rcodeOf(message)
-  if (verifier && (rcode === Rcode.NOERROR || message.tsig)) {
+  if (verifier && rcode === Rcode.NOERROR) {
     const fault = verifier.verify(bytes, message)
-    if (fault) return rcode === Rcode.NOTAUTH ? explain(rcode) : `the signature does not hold: ${fault}`
+    if (fault) return `the signature does not hold: ${fault}`
   }
-  if (rcode !== Rcode.NOERROR) return explain(rcode)
+  if (rcode !== Rcode.NOERROR) return explain(rcode, message.tsig ? tsigErrorOf(message.tsig) : 0)
   return state.take(message, bytes.length)
 }
 
-function explain(rcode: number): string {
+// an error is believed unsigned: a transfer that fails does no harm, and the reason helps
+function explain(rcode: number, tsigError: number): string {
   if (rcode === Rcode.REFUSED)
     return 'refused (REFUSED): allow this address to transfer the zone, or give a key with -key'
+  if (tsigError === Rcode.BADKEY) return 'it does not know the key (BADKEY): the name or the algorithm is another there'
+  if (tsigError === Rcode.BADSIG) return 'the secret of the key is another there (BADSIG)'
+  if (tsigError === Rcode.BADTIME) return 'the clocks differ by minutes (BADTIME): set both by NTP'
   if (rcode === Rcode.NOTAUTH)
     return 'not authorised (NOTAUTH): the key, its secret or the clock is another there, or the zone is not served'
   return `the server says ${formatRcode(rcode)}`

@@ -524,8 +524,9 @@ export class Gateway {
       maxMessage: MAPPER_MESSAGE,
       poller,
       onMessage: (connection, message) => {
-        void this.#messages.handle(message).then(answer => answer && connection.send(answer))
+        void this.#messages.handle(message, connection).then(answer => answer && connection.send(answer))
       },
+      onClosed: connection => this.#messages.left(connection),
     })
     this.#ends.push(() => {
       this.#messages.stop()

@@ -17,14 +17,17 @@ function compareBytes(a: Uint8Array, b: Uint8Array): number {
   return a.length - b.length
 }
 
-export function compareHosts(a: HostRecord, b: HostRecord): number {
-  return (
-    compareBytes(a.context, b.context) ||
-    (a.reference < b.reference ? -1 : a.reference > b.reference ? 1 : compareBytes(a.native, b.native))
-  )
+/** By context and reference: the order of the hash. */
+export function compareContexts(a: HostRecord, b: HostRecord): number {
+  return compareBytes(a.context, b.context) || (a.reference < b.reference ? -1 : a.reference > b.reference ? 1 : 0)
 }
 
-/** `records` in the order of `compareHosts`. */
+/** The same, and records that differ in the native address alone in the order of that. */
+export function compareHosts(a: HostRecord, b: HostRecord): number {
+  return compareContexts(a, b) || compareBytes(a.native, b.native)
+}
+
+/** `records` in the order of `compareContexts`. */
 export function hashHosts(records: readonly HostRecord[]): bigint {
   // four limbs of 16 bits, times the prime 2^40 + 0x1b3
   let [h0, h1, h2, h3] = [0x2325, 0x8422, 0x9ce4, 0xcbf2]

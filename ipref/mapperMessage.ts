@@ -180,6 +180,22 @@ export function encodeSame(request: Uint8Array, mode: number): Uint8Array {
   return message
 }
 
+/** An answer to HOST_DATA or HOST_DATA_HASH. `number`: the batch, or the count of records. */
+export function readHostAnswer(
+  message: Uint8Array,
+): (MessageHeader & { number: number; hash: bigint; local: string; public: string }) | undefined {
+  const header = decodeHeader(message)
+  if (typeof header === 'string' || message.length < MESSAGE_HEADER + 12) return undefined
+  if (header.command !== Command.hostData && header.command !== Command.hostDataHash) return undefined
+  if (header.mode !== Mode.ack && header.mode !== Mode.nack) return undefined
+  const local = readString(message, MESSAGE_HEADER + 12)
+  const publicDomain = local && readString(message, local.end)
+  if (!publicDomain) return undefined
+  const view = viewOf(message)
+  const [number, hash] = [view.getUint32(8), view.getBigUint64(12)]
+  return { ...header, number, hash, local: local.text, public: publicDomain.text }
+}
+
 // ---- requests, for clients and tests
 
 export function encodeGetEncoded(

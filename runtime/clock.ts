@@ -14,6 +14,9 @@ export const systemClock: Clock = {
   },
 }
 
+/** Milliseconds since an arbitrary moment: what sets the wall clock does not move it. */
+export const monotonicClock: Clock = { now: () => performance.now(), after: systemClock.after }
+
 /** RFC 3339 without fractions, as Kubernetes writes times. */
 export function timestamp(ms: number): string {
   return `${new Date(ms).toISOString().slice(0, 19)}Z`

@@ -8,59 +8,41 @@
  * Every transfer is judged as a whole; what fails anywhere leaves the set in force as it is.
  */
 import { lookup as systemLookup } from 'node:dns/promises'
-import { Type } from '../../dns/constants.ts'
-import { stringsOf } from '../../dns/message.ts'
-import {
-  countLabels,
-  formatName,
-  joinNames,
-  labelsOf,
-  lowerName,
-  type Name,
-  nameOfLabels,
-  parseName,
-} from '../../dns/name.ts'
+import { formatName, lowerName, type Name, plainName } from '../../dns/name.ts'
 import { transferZone } from '../../dns/transfer.ts'
-import { parseAaRecord } from '../../ipref/aaRecord.ts'
-import { parseAddress } from '../../ipref/address.ts'
-import { compareHosts, type HostRecord, hashHosts } from '../../ipref/hostSetHash.ts'
+import { formatAddress, parseAddress } from '../../ipref/address.ts'
+import { type Clock, monotonicClock } from '../../runtime/clock.ts'
 import type { Logger } from '../../runtime/log.ts'
-import { isContext } from '../mapper/assertions.ts'
 import type { Poller } from '../sys/poller.ts'
 import type { AgentConfig, AgentServer, AgentSource } from './agentConfig.ts'
-import { type HostSet, type LinkEvents, type MapperLink, SetDelivery } from './agentLink.ts'
-import { type Looked, Lookup, plainName } from './lookup.ts'
+import { HostFinder, lostHosts, type NameLookup, ZoneEntries } from './agentHosts.ts'
+import { type HostSet, type LinkEvents, type MapperLink, SetDelivery, type SetEvent } from './agentLink.ts'
+import { Lookup } from './lookup.ts'
 import { NotifyListener } from './notifyListener.ts'
 import type { AgentCounts } from './publishReports.ts'
-import { Quorum } from './quorum.ts'
+import { type Decision, Quorum } from './quorum.ts'
 import { readHosts, readResolvers } from './systemNames.ts'
-import type { UpstreamServer } from './upstreams.ts'
 
 const FIRST_RETRY_S = 5
 const NOTIFY_S = 5
-/** Local addresses are asked for once for all servers that are polled at about the same time. */
-const LOOKUP_KEPT_MS = 10_000
-/** Names of a large zone that are dealt with before others have their turn: primaries do not wait long for a reader. */
-const CHUNK = 2000
 const SPREAD = 0.2
 const JITTER_S = 2
-
-interface AaEntry {
-  /** first label of the owner, lower case */
-  label: string
-  context: Uint8Array | Name
-  reference: bigint
-}
 
 interface ServerState {
   readonly server: AgentServer
   readonly index: number
+  /** of a server that is named: what the name was last */
+  address: string | undefined
   failures: number
-  timer: NodeJS.Timeout | undefined
+  /** which key it is asked with */
+  key: number
+  stopTimer: (() => void) | undefined
   dueAt: number
   isPolling: boolean
   pollAgain: boolean
   lastPolledAt: number
+  /** when its hosts were looked up last, in milliseconds of the clock */
+  lookedUpAt: number
   problem: string | undefined
   serial: number | undefined
 }
@@ -69,15 +51,14 @@ interface SourceState {
   readonly source: AgentSource
   readonly servers: ServerState[]
   readonly quorum: Quorum
+  readonly finder: HostFinder
   /** sets by hash: those that a server reported last, and the current one */
   readonly sets: Map<string, HostSet[]>
   readonly reported: (string | undefined)[]
-  /** what a local name had when it was last known */
-  readonly known: Map<string, Uint8Array[]>
-  readonly lookups: Map<string, { at: number; found: Promise<Looked> }>
   why: string
   hosts: number
-  confirmTimer: NodeJS.Timeout | undefined
+  /** that hosts are held back has been said */
+  isHeldBack: boolean
 }
 
 export interface AgentPorts {
@@ -87,10 +68,12 @@ export interface AgentPorts {
   /** /etc/hosts and /etc/resolv.conf; tests have their own */
   hostsFile?: string
   resolvFile?: string
-  /** seconds, monotonic */
-  now?(): number
+  /** absent: time passes by itself */
+  clock?: Clock
   /** 0 to 1 */
   random?(): number
+  transfer?: typeof transferZone
+  lookup?: NameLookup & { stop(): void }
 }
 
 export interface AgentStatus {
@@ -106,8 +89,8 @@ export class Agent {
   readonly #log: Logger
   readonly #sources: SourceState[]
   readonly #delivery: SetDelivery
-  readonly #lookup: Lookup
-  readonly #now: () => number
+  readonly #lookup: NameLookup & { stop(): void }
+  readonly #clock: Clock
   readonly #random: () => number
   readonly #abort = new AbortController()
   #notify: NotifyListener | undefined
@@ -118,42 +101,78 @@ export class Agent {
     this.#config = config
     this.#ports = ports
     this.#log = ports.log.child({ component: 'dns-agent' })
-    this.#now = ports.now ?? (() => performance.now() / 1000)
+    this.#clock = ports.clock ?? monotonicClock
     this.#random = ports.random ?? Math.random
-    this.#lookup = new Lookup(ports.poller)
-    this.#sources = config.sources.map(source => ({
+    this.#lookup = ports.lookup ?? new Lookup(ports.poller)
+    this.#sources = config.sources.map(source => this.#newSource(source))
+    this.#delivery = new SetDelivery(ports.link, {
+      pollSeconds: config.pollSeconds,
+      clock: this.#clock,
+      random: this.#random,
+      onEvent: event => this.#said(event),
+      onUp: () => this.#log.info('connected to the mapper'),
+      onDown: why => this.#log.warn(`no mapper: ${why}`),
+    })
+  }
+
+  #newSource(source: AgentSource): SourceState {
+    const { holdDownSeconds, encodedFamilies, contextFamilies, resolvers } = this.#config
+    const { hostsFile = '/etc/hosts', resolvFile = '/etc/resolv.conf' } = this.#ports
+    const sets = new Map<string, HostSet[]>()
+    return {
       source,
       servers: source.servers.map((server, index) => ({
         server,
         index,
+        address: parseAddress(server.host) ? server.host : undefined,
         failures: 0,
-        timer: undefined,
+        key: 0,
+        stopTimer: undefined,
         dueAt: 0,
         isPolling: false,
         pollAgain: false,
         lastPolledAt: Number.NEGATIVE_INFINITY,
+        lookedUpAt: Number.NEGATIVE_INFINITY,
         problem: undefined,
         serial: undefined,
       })),
-      quorum: new Quorum(source.servers.length, config.holdDownSeconds),
-      sets: new Map(),
+      quorum: new Quorum(source.servers.length, holdDownSeconds, (from, to) =>
+        lostHosts(sets.get(from) ?? [], sets.get(to) ?? []),
+      ),
+      finder: new HostFinder(
+        source,
+        { encoded: encodedFamilies, context: contextFamilies },
+        {
+          lookup: this.#lookup,
+          clock: this.#clock,
+          hosts: () => readHosts(hostsFile),
+          resolvers: () => (resolvers.length > 0 ? resolvers : readResolvers(resolvFile)),
+          onProblem: text => this.#log.warn(text),
+        },
+      ),
+      sets,
       reported: source.servers.map(() => undefined),
-      known: new Map(),
-      lookups: new Map(),
       why: 'no server has reported yet',
       hosts: 0,
-      confirmTimer: undefined,
-    }))
-    this.#delivery = new SetDelivery(ports.link, {
-      pollSeconds: config.pollSeconds,
-      onEvent: ({ what, set, ms }) => {
-        const fields = { source: shownSource(set), hosts: set.records.length }
-        if (what === 'acknowledged') this.#log.info({ ...fields, ms: Math.round(ms) }, 'the mapper has the hosts')
-        else this.#log.warn(fields, 'the mapper does not have the hosts any more; handing them over again')
-      },
-      onUp: () => this.#log.info('connected to the mapper'),
-      onDown: why => this.#log.warn(`no mapper: ${why}`),
-    })
+      isHeldBack: false,
+    }
+  }
+
+  #said({ what, set, ms }: SetEvent): void {
+    const fields = { source: shownSource(set), hosts: set.records.length, ms: Math.round(ms) }
+    if (what === 'acknowledged') this.#log.info(fields, 'the mapper has the hosts')
+    else if (what === 'refused')
+      this.#log.warn(fields, 'the mapper does not have the hosts any more; handing them over again')
+    else
+      this.#log.warn(
+        fields,
+        `the mapper does not answer for IPv${set.encodedFamily} hosts of IPv${set.tunnelFamily} gateways; has it an encoding network and an address of these? (-ea-ipver, -gw-ipver)`,
+      )
+  }
+
+  // seconds, monotonic
+  #now(): number {
+    return this.#clock.now() / 1000
   }
 
   async start(): Promise<void> {
@@ -203,20 +222,20 @@ export class Agent {
   #schedule(state: SourceState, server: ServerState, inSeconds: number): void {
     if (this.#stopped) return
     const dueAt = this.#now() + inSeconds
-    if (server.timer && server.dueAt <= dueAt) return
-    clearTimeout(server.timer)
+    if (server.stopTimer && server.dueAt <= dueAt) return
+    server.stopTimer?.()
     server.dueAt = dueAt
-    server.timer = setTimeout(() => {
-      server.timer = undefined
+    server.stopTimer = this.#clock.after(inSeconds * 1000, () => {
+      server.stopTimer = undefined
       void this.#poll(state, server)
-    }, inSeconds * 1000)
+    })
   }
 
   /** A zone that is served in this process has new content: no server need say so. */
   zoneChanged(zone: Name): void {
     for (const state of this.#sources) {
-      const { source, servers, lookups } = state
-      if (source.local === zone) lookups.clear()
+      const { source, servers, finder } = state
+      if (source.local === zone) finder.forget()
       else if (source.public !== zone) continue
       for (const server of servers) this.#soon(state, server)
     }
@@ -227,7 +246,7 @@ export class Agent {
     for (const state of this.#sources) {
       if (state.source.public !== lowerName(zone)) continue
       for (const server of state.servers) {
-        if (server.server.host !== from) continue
+        if (server.address !== from) continue
         isOurs = true
         this.#soon(state, server)
       }
@@ -256,9 +275,9 @@ export class Agent {
       if (this.#stopped) return
       this.#counts.transfersFailed++
       server.failures++
-      const problem = (error as Error).message
-      if (problem !== server.problem) this.#log.warn({ failures: server.failures }, problem)
-      server.problem = problem
+      // it may be that it knows another one
+      server.key++
+      this.#setProblem(server, (error as Error).message)
       const backOff = Math.min(this.#config.pollSeconds, FIRST_RETRY_S * 2 ** Math.min(10, server.failures - 1))
       this.#schedule(state, server, backOff * (0.5 + this.#random()))
     } finally {
@@ -268,48 +287,47 @@ export class Agent {
     }
   }
 
+  #setProblem(server: ServerState, problem: string | undefined): void {
+    if (problem === server.problem) return
+    if (problem !== undefined) this.#log.warn({ failures: server.failures }, problem)
+    else this.#log.info({ server: server.server.text }, 'the server is well again')
+    server.problem = problem
+  }
+
   async #transfer(state: SourceState, server: ServerState): Promise<void> {
-    const { source } = state
-    const entries: AaEntry[] = []
-    const digest = new Uint32Array(2)
-    const host = parseAddress(server.server.host)
-      ? server.server.host
-      : (await systemLookup(server.server.host)).address
-    const { serial } = await transferZone({
-      server: { host, port: server.server.port },
+    const { source, finder } = state
+    const { text, host: written, port } = server.server
+    const host = parseAddress(written) ? written : (await systemLookup(written)).address
+    const address = parseAddress(host)!
+    server.address = formatAddress(address)
+    const { keys } = this.#config
+    const entries = new ZoneEntries(source.public)
+    const { serial } = await (this.#ports.transfer ?? transferZone)({
+      server: { host, port },
       zone: source.public,
-      key: this.#config.keys[0],
+      key: keys.length > 0 ? keys[server.key % keys.length] : undefined,
       signal: this.#abort.signal,
-      onRecord: record => {
-        if (record.type !== Type.TXT) return
-        const label = labelOf(record.name, source.public)
-        if (label === undefined) return
-        for (const text of stringsOf(record.data)) {
-          const entry = entryOf(label, text)
-          if (!entry) continue
-          entries.push(entry)
-          addTo(digest, `${label} ${text}`)
-        }
-      },
+      onRecord: record => entries.add(record),
     })
-    const zone = `${entries.length} ${digest[0]} ${digest[1]}`
-    const sets = await this.#setsOf(state, entries, {
-      text: server.server.text,
-      address: parseAddress(host)!,
-      port: server.server.port,
+    const sets = await finder.setsOf({
+      entries: entries.list,
+      zoneServer: { text, address, port },
+      freshAfter: server.lookedUpAt,
     })
     if (this.#stopped) return
+    server.lookedUpAt = this.#clock.now()
     const hash = sets.map(set => set.hash.toString(16)).join()
-    const hosts = sets.reduce((sum, set) => sum + set.records.length, 0)
-    const verdict = state.quorum.report(server.index, { serial, zone, hash, hosts }, this.#now())
+    const report = { serial, zone: entries.fingerprint, hash, hosts: countHosts(sets) }
+    const verdict = state.quorum.report(server.index, report, this.#now())
     if (verdict.what === 'doubted') {
-      const problem = `${formatName(source.public)} from ${server.server.text}: ${verdict.why}; what it said before counts until it says this again`
-      if (problem !== server.problem) this.#log.warn(problem)
-      server.problem = problem
+      this.#setProblem(
+        server,
+        `${formatName(source.public)} from ${text}: ${verdict.why}; what it said before counts until it has said this for a while`,
+      )
       this.#schedule(state, server, Math.max(1, verdict.again - this.#now()) + JITTER_S * this.#random())
       return
     }
-    server.problem = undefined
+    this.#setProblem(server, undefined)
     server.serial = serial
     state.sets.set(hash, sets)
     state.reported[server.index] = hash
@@ -321,19 +339,10 @@ export class Agent {
     state.why = decision.why
     for (const hash of state.sets.keys())
       if (hash !== decision.current && !state.reported.includes(hash)) state.sets.delete(hash)
-    if (decision.confirmAt !== undefined) {
-      clearTimeout(state.confirmTimer)
-      const wait = Math.max(0, decision.confirmAt - this.#now())
-      this.#log.warn(
-        { source: shownOf(state.source), inSeconds: Math.ceil(wait) },
-        `the zone lost hosts (${decision.why}); the set in force stays until the servers confirm it`,
-      )
-      for (const server of state.servers)
-        this.#schedule(state, server, wait + 0.05 + JITTER_S * this.#random() * Math.min(1, wait))
-    }
+    this.#holdBack(state, decision)
     if (!decision.changed) return
     const sets = state.sets.get(decision.current!)!
-    state.hosts = sets.reduce((sum, set) => sum + set.records.length, 0)
+    state.hosts = countHosts(sets)
     this.#log.info(
       { source: shownOf(state.source), hosts: state.hosts, servers: state.servers.length, quorum: state.quorum.needed },
       'hosts agreed upon',
@@ -341,126 +350,39 @@ export class Agent {
     for (const set of sets) this.#delivery.put(set)
   }
 
-  // ---- names to addresses
-
-  async #setsOf(state: SourceState, entries: readonly AaEntry[], zoneServer: UpstreamServer): Promise<HostSet[]> {
-    const { encodedFamilies, contextFamilies } = this.#config
-    const labels = [...new Set(entries.map(entry => entry.label))]
-    const contextNames = [...new Set(entries.flatMap(e => (typeof e.context === 'string' ? [e.context] : [])))]
-    const sets: HostSet[] = []
-    const hostsFile = readHosts(this.#ports.hostsFile ?? '/etc/hosts')
-    const resolvers =
-      this.#config.resolvers.length > 0
-        ? this.#config.resolvers
-        : readResolvers(this.#ports.resolvFile ?? '/etc/resolv.conf')
-    for (const family of encodedFamilies) {
-      const natives = await this.#nativesOf(state, labels, family, hostsFile, resolvers)
-      for (const tunnelFamily of contextFamilies) {
-        const contexts = await this.#contextsOf(contextNames, tunnelFamily, zoneServer)
-        const records: HostRecord[] = []
-        for (const { label, context, reference } of entries) {
-          const native = natives.get(label)
-          if (!native || reference === 0n) continue
-          const list = typeof context === 'string' ? (contexts.get(context) ?? []) : [context]
-          for (const one of list)
-            if (one.length === (tunnelFamily === 4 ? 4 : 16) && isContext(one))
-              records.push({ native, context: one, reference })
-        }
-        await breathe()
-        records.sort(compareHosts)
-        await breathe()
-        const unique = records.filter((record, i) => i === 0 || compareHosts(record, records[i - 1]!) !== 0)
-        const names = { local: plainName(state.source.local), public: plainName(state.source.public) }
-        sets.push({ ...names, encodedFamily: family, tunnelFamily, hash: hashHosts(unique), records: unique })
-      }
+  // servers that fail are asked again in their own time
+  #holdBack(state: SourceState, { confirm, why }: Decision): void {
+    if (!confirm) {
+      state.isHeldBack = false
+      return
     }
-    return sets
-  }
-
-  // a lookup that failed is a doubt: what was known of that host stays; when nothing could be looked up, the whole transfer is worth nothing
-  async #nativesOf(
-    state: SourceState,
-    labels: readonly string[],
-    family: 4 | 6,
-    hostsFile: ReadonlyMap<string, Uint8Array[]>,
-    resolvers: readonly UpstreamServer[],
-  ): Promise<Map<string, Uint8Array>> {
-    const natives = new Map<string, Uint8Array>()
-    const now = performance.now()
-    for (const [key, { at }] of state.lookups) if (now - at > LOOKUP_KEPT_MS) state.lookups.delete(key)
-    let [asked, failed] = [0, 0]
-    const length = family === 4 ? 4 : 16
-    const use = (label: string, key: string, found: Uint8Array[]) => {
-      const right = found.filter(address => address.length === length).sort((a, b) => Buffer.compare(a, b))
-      state.known.set(key, right)
-      if (right[0]) natives.set(label, right[0])
-    }
-    const find = async (label: string) => {
-      const name = joinNames(nameOfLabels([label])!, state.source.local)
-      if (name === undefined) return
-      const key = `${family} ${label}`
-      const written = hostsFile.get(plainName(name).toLowerCase())?.filter(address => address.length === length)
-      if (written && written.length > 0) return use(label, key, written)
-      let lookup = state.lookups.get(key)
-      if (!lookup) {
-        const asking = resolvers.length > 0 ? this.#lookup.addresses(name, family, resolvers) : Promise.resolve([])
-        lookup = { at: now, found: asking }
-        state.lookups.set(key, lookup)
-      }
-      asked++
-      const found = await lookup.found
-      if (found !== 'failed') return use(label, key, found)
-      failed++
-      state.lookups.delete(key)
-      const known = state.known.get(key)
-      if (known?.[0]) natives.set(label, known[0])
-    }
-    const finds: Promise<void>[] = []
-    for (let at = 0; at < labels.length; at += CHUNK) {
-      for (const label of labels.slice(at, at + CHUNK)) finds.push(find(label))
-      await breathe()
-    }
-    await Promise.all(finds)
-    if (asked > 0 && failed === asked)
-      throw new Error(
-        `none of the names below ${formatName(state.source.local)} could be looked up: ${resolvers.length === 0 ? 'there is no resolver' : `${resolvers.map(r => r.text).join(', ')} did not answer`}`,
+    const wait = Math.max(0, confirm.at - this.#now())
+    if (!state.isHeldBack)
+      this.#log.warn(
+        { source: shownOf(state.source), inSeconds: Math.ceil(wait) },
+        `the zone lost hosts (${why}); the set in force stays until the servers confirm it`,
       )
-    return natives
-  }
-
-  // asked of the server that the zone came from: a special resolver would answer with an encoded address
-  async #contextsOf(
-    names: readonly Name[],
-    family: 4 | 6,
-    zoneServer: UpstreamServer,
-  ): Promise<Map<Name, Uint8Array[]>> {
-    const contexts = new Map<Name, Uint8Array[]>()
-    await Promise.all(
-      names.map(async name => {
-        const found = await this.#lookup.addresses(name, family, [zoneServer])
-        if (found === 'failed')
-          throw new Error(`the address of ${formatName(name)} could not be looked up at ${zoneServer.text}`)
-        contexts.set(name, found)
-      }),
-    )
-    return contexts
+    state.isHeldBack = true
+    for (const index of confirm.servers) {
+      const server = state.servers[index]!
+      if (server.failures > 0) continue
+      const soonest = server.lastPolledAt + NOTIFY_S - this.#now()
+      this.#schedule(state, server, Math.max(soonest, wait + JITTER_S * this.#random() * Math.min(1, wait / 10) + 0.01))
+    }
   }
 
   async stop(): Promise<void> {
     this.#stopped = true
     this.#abort.abort()
-    for (const state of this.#sources) {
-      clearTimeout(state.confirmTimer)
-      for (const server of state.servers) clearTimeout(server.timer)
-    }
+    for (const { servers } of this.#sources) for (const server of servers) server.stopTimer?.()
     await this.#notify?.stop()
     this.#delivery.stop()
     this.#lookup.stop()
   }
 }
 
-function breathe(): Promise<void> {
-  return new Promise(resolve => setImmediate(resolve))
+function countHosts(sets: readonly HostSet[]): number {
+  return sets.reduce((sum, set) => sum + set.records.length, 0)
 }
 
 function shownSource({ local, public: publicName }: { local: string; public: string }): string {
@@ -469,31 +391,4 @@ function shownSource({ local, public: publicName }: { local: string; public: str
 
 function shownOf(source: AgentSource): string {
   return shownSource({ local: plainName(source.local), public: plainName(source.public) })
-}
-
-// the zone itself is no host, and a wildcard names none
-function labelOf(owner: Name, zone: Name): string | undefined {
-  if (countLabels(owner) <= countLabels(zone)) return undefined
-  const label = lowerName(labelsOf(owner)[0]!)
-  return label === '*' ? undefined : label
-}
-
-function entryOf(label: string, text: string): AaEntry | undefined {
-  const record = parseAaRecord(text)
-  if (typeof record !== 'object') return undefined
-  if ('context' in record) return { label, context: record.context, reference: record.reference }
-  const name = parseName(record.name)
-  return name && countLabels(name) > 1 ? { label, context: lowerName(name), reference: record.reference } : undefined
-}
-
-// sums of two hashes of each line: the same for every order
-function addTo(digest: Uint32Array, line: string): void {
-  let [a, b] = [0x811c9dc5, 0x9747b28c]
-  for (let i = 0; i < line.length; i++) {
-    const c = line.charCodeAt(i)
-    a = Math.imul(a ^ c, 0x01000193)
-    b = Math.imul(b + c, 0x5bd1e995) ^ (b >>> 15)
-  }
-  digest[0]! += a >>> 0
-  digest[1]! += b >>> 0
 }

@@ -1,7 +1,7 @@
 /** Configuration of the DNS agent, alone (`ipref dns-agent`) and as a part of the gateway. */
-import { formatName, lowerName, type Name, parseName } from '../../dns/name.ts'
+import { countLabels, lowerName, type Name, parseName, plainName } from '../../dns/name.ts'
 import type { TsigKey } from '../../dns/tsig.ts'
-import { parseAddress } from '../../ipref/address.ts'
+import { formatAddress, parseAddress } from '../../ipref/address.ts'
 import { helpText, isOn, optionsOf, parseSettings, SettingsReader } from '../../runtime/settings.ts'
 import { agentIntro, agentProgram } from './agentOptions.ts'
 import { parseEndpoint } from './resolverConfig.ts'
@@ -63,6 +63,7 @@ export function parseSource(text: string): AgentSource | string {
   if (!local || !publicName) return `${text}: ${local ? match[2] : match[1]} is no domain name; ${EXPECTED}`
   const servers: AgentServer[] = []
   for (const one of match[3]!.split(',')) {
+    if (one === '') return `${text}: a server is missing where two commas meet, or at the end`
     const server = parseServer(one)
     if (!server) return `${text}: ${one} is no server (192.0.2.53, [2001:db8::53]:5353, ns1.example.com:53)`
     if (servers.some(s => s.host === server.host && s.port === server.port)) return `${text}: ${one} is there twice`
@@ -77,9 +78,11 @@ function parseServer(text: string): AgentServer | undefined {
   const host = match[1] ?? match[2]!
   const port = match[3] === undefined ? DNS_PORT : Number(match[3])
   if (port < 1 || port > 65535) return undefined
-  if (match[1] !== undefined) return parseAddress(host)?.length === 16 ? { text, host, port } : undefined
-  if (/^[\d.]+$/.test(host)) return parseAddress(host) ? { text, host, port } : undefined
-  return parseName(host) ? { text, host: formatName(parseName(host)!).replace(/\.$/, ''), port } : undefined
+  const address = parseAddress(host)
+  if (match[1] !== undefined) return address?.length === 16 ? { text, host: formatAddress(address), port } : undefined
+  if (/^[\d.]+$/.test(host)) return address ? { text, host: formatAddress(address), port } : undefined
+  const name = parseName(host)
+  return name && countLabels(name) > 0 ? { text, host: plainName(lowerName(name)), port } : undefined
 }
 
 function familiesOf(text: string): (4 | 6)[] | undefined {
@@ -100,12 +103,18 @@ export function readAgentSettings(
     settings.problem(`${where}: ${source}`)
     return []
   })
+  parsed.forEach((source, i) => {
+    // to the mapper they would be one
+    if (parsed.findIndex(one => one.local === source.local && one.public === source.public) === i) return
+    const shown = `${plainName(source.local)}:${plainName(source.public)}`
+    settings.problem(`${sources[i]!.where}: ${shown} is there twice; write it once, with all its servers`)
+  })
   const ipVersion = 'IP version (4, 6, or 4,6)'
   return {
     sources: parsed,
     encodedFamilies: known.encodedFamilies ?? settings.each('ea-ipver', familiesOf, ipVersion).at(-1) ?? [4],
     contextFamilies: known.contextFamilies ?? settings.each('gw-ipver', familiesOf, ipVersion).at(-1) ?? [4],
-    mapperSocket: known.mapperSocket ?? settings.text('m').replace(/^unix:\/\//, ''),
+    mapperSocket: known.mapperSocket ?? socketOf(settings),
     pollSeconds: 60 * settings.number('t')!,
     holdDownSeconds: settings.number('hold-down')!,
     keys: readKeys(settings, 'key'),
@@ -119,6 +128,12 @@ export function readAgentSettings(
     ),
     notifyListen: settings.listen('notify-listen'),
   }
+}
+
+function socketOf(settings: SettingsReader): string {
+  const path = settings.text('m').replace(/^unix:\/\//, '')
+  if (path.includes('://')) settings.problem(`-m: ${path} is no Unix socket; write unix:///run/ipref/mapper.sock`)
+  return path
 }
 
 /** `readFile` throws for a file that cannot be read. */

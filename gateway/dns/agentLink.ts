@@ -1,27 +1,36 @@
 /**
- * Hands sets of hosts to the mapper and keeps them there (wire.md sections 3 and 4): batches, again after 5 s without an answer; the hash once a minute or once a
- * poll interval; everything again 257 ms after a refused hash. The connection comes and goes below (MapperLink).
+ * Hands sets of hosts to the mapper and keeps them there (wire.md sections 3 and 4): batches, again after 5 s without an answer; the hash about once a poll
+ * interval; everything again 257 ms after a refused hash. The connection comes and goes below (MapperLink).
+ *
+ *   put ──► batches, at most 32 unanswered ──► all answered: delivered ──► hash ──► hash ──► refused: from the first batch again
+ *                 └── connection lost: from the first batch again, when it is back; a set that was delivered: its hash first
  */
 import { randomInt } from 'node:crypto'
 import type { HostRecord } from '../../ipref/hostSetHash.ts'
 import {
   Command,
-  decodeHeader,
+  decodeRequest,
   encodeHostData,
+  encodeHostDataAck,
   encodeHostDataHash,
-  MESSAGE_HEADER,
+  encodeSame,
   Mode,
+  readHostAnswer,
   recordsOfBatch,
 } from '../../ipref/mapperMessage.ts'
+import { type Clock, monotonicClock } from '../../runtime/clock.ts'
 import type { Poller } from '../sys/poller.ts'
 import { connectSeqpacket, type SeqpacketConnection } from '../sys/seqpacket.ts'
 
 const BATCH_BYTES = 1200
+/** Batches without an answer, of all sets: they must find room in the socket. */
 const OUTSTANDING = 32
 const AGAIN_MS = 5000
+const UNANSWERED_AFTER = 3
 const AFTER_NACK_MS = 257
-const HASH_MS = 60_000
-const RECONNECT_MS = 10_000
+const TICK_MS = 50
+const SPREAD = 0.2
+export const RECONNECT_MS = 10_000
 const MOST_MESSAGE = 65536
 
 /** A way to the mapper. */
@@ -42,14 +51,17 @@ export function connectMapper(
   path: string,
   poller: Poller,
   events: LinkEvents,
-  reconnectMs = RECONNECT_MS,
+  clock: Clock = monotonicClock,
 ): MapperLink {
   let connection: SeqpacketConnection | undefined
-  let timer: NodeJS.Timeout | undefined
+  let stopTimer: () => void
   let isClosed = false
-  const dial = () => {
-    timer = undefined
+  const lost = (why: string) => {
     if (isClosed) return
+    stopTimer = clock.after(RECONNECT_MS, dial)
+    events.onDown(why)
+  }
+  const dial = () => {
     try {
       connection = connectSeqpacket({
         path,
@@ -58,23 +70,20 @@ export function connectMapper(
         onMessage: message => events.onMessage(message),
         onClosed: () => {
           connection = undefined
-          if (isClosed) return
-          timer = setTimeout(dial, reconnectMs)
-          events.onDown('the connection was closed')
+          lost('the connection was closed')
         },
       })
-      events.onUp()
     } catch (error) {
-      timer = setTimeout(dial, reconnectMs)
-      events.onDown((error as Error).message)
+      return lost((error as Error).message)
     }
+    events.onUp()
   }
-  timer = setTimeout(dial, 0)
+  stopTimer = clock.after(0, dial)
   return {
     send: message => connection?.send(message) ?? false,
     close: () => {
       isClosed = true
-      clearTimeout(timer)
+      stopTimer()
       connection?.close()
     },
   }
@@ -95,6 +104,27 @@ export function joinMapper(
   }
 }
 
+/** Instead of a mapper: takes everything, and says what it was given. */
+export function pretendMapper(events: LinkEvents, onRecord: (source: string, record: HostRecord) => void): MapperLink {
+  setImmediate(() => events.onUp())
+  const answer = (message: Uint8Array): Uint8Array | undefined => {
+    const request = decodeRequest(message)
+    if (typeof request === 'string') return undefined
+    if (request.what === 'hostDataHash') return encodeSame(message, Mode.ack)
+    if (request.what !== 'hostData') return undefined
+    for (const record of request.records) onRecord(`${request.head.local}:${request.head.public}`, record)
+    return encodeHostDataAck(request.header, message)
+  }
+  return {
+    send: message => {
+      const said = answer(message)
+      if (said) setImmediate(() => events.onMessage(said))
+      return true
+    },
+    close: () => {},
+  }
+}
+
 export interface HostSet {
   local: string
   public: string
@@ -104,35 +134,52 @@ export interface HostSet {
   records: readonly HostRecord[]
 }
 
-export type SetEvent = { what: 'acknowledged' | 'refused'; set: HostSet; ms: number }
+/** `unanswered`: sent again and again for a while; it may be that the mapper has no network of that IP version. */
+export type SetEvent = { what: 'acknowledged' | 'refused' | 'unanswered'; set: HostSet; ms: number }
+
+/** What a keeper needs of the delivery it belongs to. */
+interface KeeperPorts {
+  send(message: Uint8Array): boolean
+  onEvent(event: SetEvent): void
+  /** milliseconds until the hash is due */
+  hashIn(): number
+  /** May one more batch be on its way, of all sets together? */
+  hasRoom(): boolean
+}
+
+interface Batch {
+  number: number
+  records: readonly HostRecord[]
+  sentAt: number
+  /** how often */
+  sent: number
+}
 
 /** One set on its way, and kept there. */
 class Keeper {
-  readonly #send: (message: Uint8Array) => boolean
-  readonly #onEvent: (event: SetEvent) => void
-  readonly #hashMs: number
-  set: HostSet
-  #batches: { records: readonly HostRecord[]; batch: number; sentAt: number }[] = []
+  readonly #ports: KeeperPorts
+  readonly set: HostSet
+  #batches: Batch[] = []
   #next = 0
-  readonly #open = new Map<number, { records: readonly HostRecord[]; sentAt: number }>()
+  readonly #open = new Map<number, Batch>()
   #hashAt = Number.POSITIVE_INFINITY
-  #hashAsked = false
+  /** when a hash went out that was not answered yet */
+  #hashAskedAt: number | undefined
   #resendAt = Number.POSITIVE_INFINITY
   #startedAt = 0
   #isDelivered = false
 
-  constructor(
-    set: HostSet,
-    ports: { send(message: Uint8Array): boolean; onEvent(event: SetEvent): void; hashMs: number },
-  ) {
+  constructor(set: HostSet, ports: KeeperPorts) {
     this.set = set
-    this.#send = ports.send
-    this.#onEvent = ports.onEvent
-    this.#hashMs = ports.hashMs
+    this.#ports = ports
   }
 
   get isDelivered(): boolean {
     return this.#isDelivered
+  }
+
+  get outstanding(): number {
+    return this.#open.size
   }
 
   #header(): { id: number; encodedFamily: 4 | 6; tunnelFamily: 4 | 6 } {
@@ -141,107 +188,111 @@ class Keeper {
 
   /** Everything, from the first record on. */
   deliver(now: number): void {
-    const { set } = this
-    const size = recordsOfBatch(this.#header(), set, BATCH_BYTES)
-    let batch = randomInt(2 ** 31)
+    const { records } = this.set
+    const size = recordsOfBatch(this.#header(), this.set, BATCH_BYTES)
+    let number = randomInt(2 ** 31)
     this.#batches = []
-    for (let at = 0; at < set.records.length || at === 0; at += size)
-      this.#batches.push({ records: set.records.slice(at, at + size), batch: batch++, sentAt: 0 })
+    for (let at = 0; at < records.length || at === 0; at += size)
+      this.#batches.push({ number: number++, records: records.slice(at, at + size), sentAt: 0, sent: 0 })
     this.#next = 0
     this.#open.clear()
     this.#isDelivered = false
     this.#startedAt = now
     this.#hashAt = Number.POSITIVE_INFINITY
+    this.#hashAskedAt = undefined
     this.#resendAt = Number.POSITIVE_INFINITY
-    this.#pump(now)
+    this.pump(now)
   }
 
-  #pump(now: number): void {
-    while (this.#open.size < OUTSTANDING && this.#next < this.#batches.length) {
-      const { records, batch } = this.#batches[this.#next]!
-      if (!this.#sendBatch(batch, records)) return
-      this.#open.set(batch, { records, sentAt: now })
+  pump(now: number): void {
+    while (this.#next < this.#batches.length && this.#ports.hasRoom()) {
+      const batch = this.#batches[this.#next]!
+      if (!this.#sendBatch(batch, now)) return
+      this.#open.set(batch.number, batch)
       this.#next++
     }
   }
 
-  #sendBatch(batch: number, records: readonly HostRecord[]): boolean {
+  #sendBatch(batch: Batch, now: number): boolean {
     const { hash, local, public: publicName } = this.set
-    return this.#send(encodeHostData(this.#header(), { batch, hash, local, public: publicName }, records))
+    const head = { batch: batch.number, hash, local, public: publicName }
+    batch.sentAt = now
+    batch.sent++
+    return this.#ports.send(encodeHostData(this.#header(), head, batch.records))
   }
 
-  askHash(now: number): void {
+  /** There is a connection, perhaps to another mapper. One that still has the set says so; another one refuses the hash, and gets everything. */
+  connected(now: number): void {
+    if (this.#isDelivered) this.#askHash(now)
+    else this.deliver(now)
+  }
+
+  #askHash(now: number): void {
     const { hash, local, public: publicName, records } = this.set
     const message = encodeHostDataHash(this.#header(), { count: records.length, hash, local, public: publicName })
-    this.#hashAsked = this.#send(message)
-    this.#hashAt = now + this.#hashMs
+    this.#hashAskedAt = this.#ports.send(message) ? now : undefined
+    this.#hashAt = now + this.#ports.hashIn()
   }
 
-  /** Is this about this set? */
-  isFor(families: { encodedFamily: number; tunnelFamily: number }, hash: bigint): boolean {
-    const { set } = this
-    return (
-      set.encodedFamily === families.encodedFamily && set.tunnelFamily === families.tunnelFamily && set.hash === hash
-    )
-  }
-
-  acknowledged(batch: number, now: number): void {
-    if (!this.#open.delete(batch)) return
-    this.#pump(now)
-    if (this.#open.size > 0 || this.#next < this.#batches.length || this.#isDelivered) return
+  acknowledged(number: number, now: number): void {
+    if (!this.#open.delete(number)) return
+    if (this.#open.size > 0 || this.#next < this.#batches.length) return
     this.#isDelivered = true
     this.#batches = []
-    this.#hashAt = now + this.#hashMs
-    this.#onEvent({ what: 'acknowledged', set: this.set, ms: now - this.#startedAt })
+    this.#hashAt = now + this.#ports.hashIn()
+    this.#ports.onEvent({ what: 'acknowledged', set: this.set, ms: now - this.#startedAt })
   }
 
   hashAnswered(isAck: boolean, now: number): void {
-    if (!this.#hashAsked) return
-    this.#hashAsked = false
-    if (isAck) {
-      this.#isDelivered = true
-      return
-    }
-    if (this.#resendAt !== Number.POSITIVE_INFINITY) return
-    this.#onEvent({ what: 'refused', set: this.set, ms: 0 })
+    if (this.#hashAskedAt === undefined) return
+    this.#hashAskedAt = undefined
+    if (isAck) return
+    this.#isDelivered = false
+    this.#ports.onEvent({ what: 'refused', set: this.set, ms: 0 })
     this.#resendAt = now + AFTER_NACK_MS
   }
 
   tick(now: number): void {
     if (now >= this.#resendAt) return this.deliver(now)
-    for (const [batch, open] of this.#open) {
-      if (now - open.sentAt < AGAIN_MS) continue
-      open.sentAt = now
-      this.#sendBatch(batch, open.records)
+    for (const batch of this.#open.values()) {
+      if (now - batch.sentAt < AGAIN_MS) continue
+      if (batch.sent === UNANSWERED_AFTER && this.#open.values().next().value === batch)
+        this.#ports.onEvent({ what: 'unanswered', set: this.set, ms: now - this.#startedAt })
+      if (!this.#sendBatch(batch, now)) return
     }
-    this.#pump(now)
-    if (now >= this.#hashAt) this.askHash(now)
+    this.pump(now)
+    const isUnheard = this.#hashAskedAt !== undefined && now - this.#hashAskedAt >= AGAIN_MS
+    if (now >= this.#hashAt || isUnheard) this.#askHash(now)
   }
+}
+
+export interface DeliverySettings {
+  /** the hash is sent about that often */
+  pollSeconds: number
+  clock: Clock
+  /** 0 to 1 */
+  random(): number
+  onEvent(event: SetEvent): void
+  onUp(): void
+  onDown(why: string): void
 }
 
 export class SetDelivery {
   readonly #keepers = new Map<string, Keeper>()
   readonly #link: MapperLink
-  readonly #onEvent: (event: SetEvent) => void
-  readonly #hashMs: number
-  readonly #timer: NodeJS.Timeout
+  readonly #settings: DeliverySettings
+  #stopTimer: () => void = () => {}
   isUp = false
 
-  /** `pollSeconds`: the hash is sent at least that often */
-  constructor(
-    link: (events: LinkEvents) => MapperLink,
-    settings: { pollSeconds: number; onEvent(event: SetEvent): void; onUp(): void; onDown(why: string): void },
-  ) {
-    this.#onEvent = settings.onEvent
-    this.#hashMs = Math.min(HASH_MS, settings.pollSeconds * 1000)
-    this.#timer = setInterval(() => this.#tick(), 50)
+  constructor(link: (events: LinkEvents) => MapperLink, settings: DeliverySettings) {
+    this.#settings = settings
+    this.#tickLater()
     this.#link = link({
       onMessage: message => this.#hear(message),
       onUp: () => {
         this.isUp = true
         settings.onUp()
-        // a gateway that still has the set says so; another one refuses the hash, and gets everything
-        for (const keeper of this.#keepers.values()) keeper.askHash(performance.now())
+        for (const keeper of this.#keepers.values()) keeper.connected(settings.clock.now())
       },
       onDown: why => {
         this.isUp = false
@@ -252,40 +303,61 @@ export class SetDelivery {
 
   /** From now on the mapper is to have this set. */
   put(set: HostSet): void {
-    const key = `${set.local}:${set.public} ${set.encodedFamily} ${set.tunnelFamily}`
-    const old = this.#keepers.get(key)
-    if (old && old.set.hash === set.hash) return
+    const { clock, pollSeconds, random } = this.#settings
+    const key = keyOf(set)
+    if (this.#keepers.get(key)?.set.hash === set.hash) return
     const keeper = new Keeper(set, {
       send: message => this.isUp && this.#link.send(message),
-      onEvent: event => this.#onEvent(event),
-      hashMs: this.#hashMs,
+      onEvent: event => this.#settings.onEvent(event),
+      hashIn: () => pollSeconds * 1000 * (1 - SPREAD + 2 * SPREAD * random()),
+      hasRoom: () => this.#outstanding < OUTSTANDING,
     })
     this.#keepers.set(key, keeper)
-    keeper.deliver(performance.now())
+    if (this.isUp) keeper.deliver(clock.now())
   }
 
   get delivered(): { set: HostSet; isDelivered: boolean }[] {
     return [...this.#keepers.values()].map(keeper => ({ set: keeper.set, isDelivered: keeper.isDelivered }))
   }
 
-  #tick(): void {
-    if (!this.isUp) return
-    const now = performance.now()
-    for (const keeper of this.#keepers.values()) keeper.tick(now)
+  get #outstanding(): number {
+    let sum = 0
+    for (const keeper of this.#keepers.values()) sum += keeper.outstanding
+    return sum
+  }
+
+  #tickLater(): void {
+    this.#stopTimer = this.#settings.clock.after(TICK_MS, () => {
+      this.#tickLater()
+      if (!this.isUp) return
+      const now = this.#settings.clock.now()
+      for (const keeper of this.#keepers.values()) keeper.tick(now)
+    })
   }
 
   #hear(message: Uint8Array): void {
-    const header = decodeHeader(message)
-    if (typeof header === 'string' || message.length < MESSAGE_HEADER + 12) return
-    const view = new DataView(message.buffer, message.byteOffset, message.length)
-    const now = performance.now()
-    const keeper = [...this.#keepers.values()].find(k => k.isFor(header, view.getBigUint64(12)))
-    if (header.command === Command.hostData && header.mode === Mode.ack) keeper?.acknowledged(view.getUint32(8), now)
-    else if (header.command === Command.hostDataHash) keeper?.hashAnswered(header.mode === Mode.ack, now)
+    const answer = readHostAnswer(message)
+    if (!answer) return
+    const keeper = this.#keepers.get(keyOf(answer))
+    if (keeper?.set.hash !== answer.hash) return
+    const now = this.#settings.clock.now()
+    if (answer.command === Command.hostDataHash) keeper.hashAnswered(answer.mode === Mode.ack, now)
+    else if (answer.mode === Mode.ack) keeper.acknowledged(answer.number, now)
+    // the room of one is everybody's
+    for (const one of this.#keepers.values()) one.pump(now)
   }
 
   stop(): void {
-    clearInterval(this.#timer)
+    this.#stopTimer()
     this.#link.close()
   }
+}
+
+function keyOf(set: { local: string; public: string; encodedFamily: number; tunnelFamily: number }): string {
+  return `${encodedText(set.local)}:${encodedText(set.public)} ${set.encodedFamily} ${set.tunnelFamily}`
+}
+
+// as it comes back: names that are too long for a string are cut
+function encodedText(name: string): string {
+  return name.slice(0, 255)
 }

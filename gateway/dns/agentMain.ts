@@ -1,11 +1,13 @@
 /** `ipref dns-agent`: from the command line to a running agent, and to its end. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { formatAddress } from '../../ipref/address.ts'
+import { formatReference } from '../../ipref/reference.ts'
 import { createLogger } from '../../runtime/log.ts'
 import { Poller } from '../sys/poller.ts'
 import { Agent } from './agent.ts'
 import { parseAgentConfig } from './agentConfig.ts'
-import { connectMapper, type LinkEvents, type MapperLink } from './agentLink.ts'
+import { connectMapper, type LinkEvents, type MapperLink, pretendMapper } from './agentLink.ts'
 
 /** Resolves to the exit code: 0; 1: could not start; 2: the configuration is wrong. */
 export async function main(argv: readonly string[]): Promise<number> {
@@ -21,7 +23,14 @@ export async function main(argv: readonly string[]): Promise<number> {
   const log = createLogger({ level: config.logLevel, format: config.logFormat })
   const poller = new Poller()
   const link = (events: LinkEvents): MapperLink =>
-    config.devmode ? { send: () => false, close: () => {} } : connectMapper(config.agent.mapperSocket, poller, events)
+    config.devmode
+      ? pretendMapper(events, (source, { native, context, reference }) =>
+          log.info(
+            { source },
+            `host ${formatAddress(native)} = ${formatAddress(context)} + ${formatReference(reference)}`,
+          ),
+        )
+      : connectMapper(config.agent.mapperSocket, poller, events)
   const agent = new Agent(config.agent, { link, poller, log })
   try {
     await agent.start()

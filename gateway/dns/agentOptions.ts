@@ -42,7 +42,7 @@ export function agentOptions(inGateway: boolean): readonly Option[] {
       least: 0,
       most: 86400,
       value: 'SECONDS',
-      help: 'a set that loses more than half of its hosts must be confirmed after so long',
+      help: 'hosts that a zone loses stay for so long, until its servers have confirmed it; 0: they go at once',
     },
   ]
   const only: Option[] = inGateway

@@ -5,7 +5,7 @@
 import { randomFillSync } from 'node:crypto'
 import { Class, Flag, Rcode, Type } from '../../dns/constants.ts'
 import { decodeMessage, encodeMessage, nameAt } from '../../dns/message.ts'
-import { formatName, lowerName, type Name } from '../../dns/name.ts'
+import { lowerName, type Name } from '../../dns/name.ts'
 import { queryOverTcp } from '../../dns/tcpQuery.ts'
 import { formatAddress } from '../../ipref/address.ts'
 import { Arena } from '../sys/arena.ts'
@@ -19,14 +19,19 @@ const TCP_MS = 5000
 const ARENA_BYTES = 4 << 20
 const MOST_ALIASES = 8
 const RANDOM_WORDS = 4096
+/** Servers that something is remembered of. */
+const MOST_STATES = 256
 
-export type Looked = Uint8Array[] | 'failed'
+/** `elsewhere`: the server is not the one to ask. */
+export type Looked = Uint8Array[] | 'failed' | 'elsewhere'
 
 interface Question {
   name: Name
   type: number
   servers: readonly ServerState[]
   aliases: number
+  /** only what the server has of its own */
+  isAuthoritative: boolean
   done(found: Looked): void
 }
 
@@ -36,7 +41,7 @@ export class Lookup {
   readonly #poller: Poller
   readonly #waiting: Question[] = []
   readonly #random = new Int32Array(RANDOM_WORDS)
-  readonly #states = new Map<UpstreamServer, ServerState>()
+  readonly #states = new Map<string, ServerState>()
   #randomLeft = 0
   #open = 0
   #head = 0
@@ -86,22 +91,30 @@ export class Lookup {
   }
 
   #stateOf(server: UpstreamServer): ServerState {
-    let state = this.#states.get(server)
+    const key = `${formatAddress(server.address)} ${server.port}`
+    let state = this.#states.get(key)
     if (!state) {
       state = this.#upstreams.makeState(server)
-      this.#states.set(server, state)
+      if (this.#states.size >= MOST_STATES) this.#states.clear()
+      this.#states.set(key, state)
     }
     return state
   }
 
   /** The addresses of a name at the first of the servers that answers. */
-  addresses(name: Name, family: 4 | 6, servers: readonly UpstreamServer[]): Promise<Looked> {
+  addresses(
+    name: Name,
+    family: 4 | 6,
+    servers: readonly UpstreamServer[],
+    wanted: { authoritative: boolean } = { authoritative: false },
+  ): Promise<Looked> {
     return new Promise(resolve => {
       this.#waiting.push({
         name,
         type: family === 4 ? Type.A : Type.AAAA,
         servers: servers.map(server => this.#stateOf(server)),
         aliases: MOST_ALIASES,
+        isAuthoritative: wanted.authoritative,
         done: resolve,
       })
       this.#pump()
@@ -141,7 +154,7 @@ export class Lookup {
       optAt: 0,
       transport: 'udp-then-tcp',
       done: bytes => {
-        const found = read(bytes, name, type)
+        const found = read(bytes, question)
         if (typeof found === 'object' && 'alias' in found) {
           if (aliases > 0) return this.#ask({ ...question, name: found.alias, aliases: aliases - 1 })
           return this.#finish(question, 'failed')
@@ -177,10 +190,14 @@ function openSockets(random32: () => number): UpstreamSockets {
   }
 }
 
-function read(bytes: Uint8Array | undefined, name: Name, type: number): Looked | { alias: Name } {
+function read(
+  bytes: Uint8Array | undefined,
+  { name, type, isAuthoritative }: Pick<Question, 'name' | 'type' | 'isAuthoritative'>,
+): Looked | { alias: Name } {
   const answer = bytes && decodeMessage(bytes)
   if (!answer || typeof answer === 'string') return 'failed'
   const rcode = answer.flags & 15
+  if (isAuthoritative && (rcode === Rcode.REFUSED || rcode === Rcode.NOTAUTH)) return 'elsewhere'
   if (rcode === Rcode.NXDOMAIN) return []
   if (rcode !== Rcode.NOERROR) return 'failed'
   let owner = lowerName(name)
@@ -190,10 +207,8 @@ function read(bytes: Uint8Array | undefined, name: Name, type: number): Looked |
     owner = lowerName(nameAt(link.data, 0))
   }
   const found = answer.answers.filter(r => r.type === type && lowerName(r.name) === owner).map(r => r.data)
-  return found.length === 0 && owner !== lowerName(name) ? { alias: owner } : found
-}
-
-/** For messages: without the dot at its end. */
-export function plainName(name: Name): string {
-  return formatName(name).replace(/(.)\.$/, '$1')
+  if (found.length > 0) return found
+  if (owner !== lowerName(name)) return { alias: owner }
+  const isReferral = isAuthoritative && (answer.flags & Flag.AA) === 0
+  return isReferral ? 'elsewhere' : []
 }

@@ -3,8 +3,15 @@
  *
  * Free of the socket itself: `handle` takes one message and resolves to the answer, or to undefined when none is due. An encoded
  * address is acknowledged only after it is durable; a request that takes longer than 359 ms is refused. Messages that make no sense are counted.
+ *
+ * A set of hosts arrives in batches, and no batch says that it is the last. It is put in force at once and whole, when its records have the hash that every
+ * batch names; until then the set before it stays:
+ *
+ *   batches ──► arriving ──┬─ records have the hash, or a HOST_DATA_HASH fits, or nothing more came for 10 s ──► in force
+ *                          └─ the agent went away before that ──► forgotten: its hash is refused, and everything is sent again
  */
 import { formatAddress } from '../../ipref/address.ts'
+import { compareContexts, hashHosts } from '../../ipref/hostSetHash.ts'
 import {
   type AddressRecord,
   decodeRequest,
@@ -23,6 +30,8 @@ import type { Encoded } from './mapper.ts'
 const ANSWER_WITHIN_MS = 359
 /** After the last batch of a set, so that a set of many batches is put in force once. */
 const APPLY_AFTER_MS = 100
+/** An agent sends batches again after 5 s: one that sends nothing has sent all that it means to, whatever it hashes. */
+const SETTLED_AFTER_MS = 10_000
 const MOST_SOURCES = 64
 const MOST_RECORDS = 1 << 20
 const MOST_OUTSTANDING = 10_000
@@ -35,12 +44,21 @@ export interface MapperSocketPorts {
   tunnelFamilies: readonly number[]
 }
 
+type OurAssertion = Assertion & { kind: 'ours'; contexts: Uint8Array }
+
 /** Of one source, for one pair of IP versions. */
 interface HostSet {
   source: string
+  /** what came last; in the order of arrival */
   hash: bigint
-  records: Map<string, Assertion>
+  records: Map<string, OurAssertion>
+  from: object | undefined
   timer: NodeJS.Timeout | undefined
+  /** what is in force */
+  inForce: readonly OurAssertion[]
+  inForceHash: bigint | undefined
+  /** records that came under the hash in force since it is */
+  hasMore: boolean
 }
 
 type GetEncoded = MapperRequest & { what: 'getEncoded' }
@@ -57,8 +75,8 @@ export class MapperMessages {
     this.#ports = ports
   }
 
-  /** The answer, or undefined: none is due. Never rejects. */
-  async handle(message: Uint8Array): Promise<Uint8Array | undefined> {
+  /** The answer, or undefined: none is due. Never rejects. `from`: whose connection it came over, for `left`. */
+  async handle(message: Uint8Array, from?: object): Promise<Uint8Array | undefined> {
     this.counts.requests++
     const request = decodeRequest(message)
     if (typeof request === 'string') return this.#ignore(request)
@@ -67,7 +85,7 @@ export class MapperMessages {
       return this.#ignore('version')
     if (request.what === 'noop') return undefined
     if (request.what === 'getEncoded') return this.#getEncoded(request)
-    if (request.what === 'hostData') return this.#hostData(request, message)
+    if (request.what === 'hostData') return this.#hostData(request, message, from)
     return this.#hostDataHash(request, message)
   }
 
@@ -98,19 +116,22 @@ export class MapperMessages {
     return encodeEncodedAck(header, { ...record, encoded: found.encoded })
   }
 
-  #hostData(request: HostData, message: Uint8Array): Uint8Array | undefined {
+  #hostData(request: HostData, message: Uint8Array, from: object | undefined): Uint8Array | undefined {
     const { head, records, header } = request
     const source = `${head.local}:${head.public}`
     const key = keyOfSet(source, header)
     let set = this.#sets.get(key)
-    if (!set || set.hash !== head.hash) {
-      if (!set && this.#sets.size >= MOST_SOURCES) return this.#ignore('content')
-      clearTimeout(set?.timer)
-      set = { source, hash: head.hash, records: new Map(), timer: undefined }
+    if (!set) {
+      if (this.#sets.size >= MOST_SOURCES) return this.#ignore('content')
+      set = { source, ...startOf(head.hash), inForce: [], inForceHash: undefined }
       this.#sets.set(key, set)
+    } else if (set.hash !== head.hash) {
+      clearTimeout(set.timer)
+      Object.assign(set, startOf(head.hash))
     }
+    set.from = from
     for (const record of records) if (set.records.size < MOST_RECORDS) this.#addRecord(set, record, source)
-    this.#applySoon(source, set)
+    if (!isInForce(set)) this.#applyWhenWhole(set, APPLY_AFTER_MS)
     this.counts.acks++
     return encodeHostDataAck(header, message)
   }
@@ -118,27 +139,51 @@ export class MapperMessages {
   #addRecord(set: HostSet, record: AddressRecord, source: string): void {
     const { native, context, reference } = record
     const key = `${formatAddress(native)} ${formatAddress(context)} ${formatReference(reference)}`
+    if (set.records.has(key)) return
     set.records.set(key, { kind: 'ours', address: native, contexts: context, reference, where: source })
+    set.hasMore = true
   }
 
-  #applySoon(source: string, set: HostSet): void {
+  #applyWhenWhole(set: HostSet, waitMs: number): void {
     clearTimeout(set.timer)
     set.timer = setTimeout(() => {
       set.timer = undefined
-      const all = [...this.#sets.values()].filter(one => one.source === source)
-      void this.#ports.setSource(
-        `dns:${source}`,
-        all.length === 1 ? [...set.records.values()] : all.flatMap(one => [...one.records.values()]),
-      )
-    }, APPLY_AFTER_MS)
+      if (waitMs === SETTLED_AFTER_MS || isWhole(set)) this.#apply(set)
+      else this.#applyWhenWhole(set, SETTLED_AFTER_MS)
+    }, waitMs)
+  }
+
+  #apply(set: HostSet): void {
+    clearTimeout(set.timer)
+    set.timer = undefined
+    set.inForce = [...set.records.values()]
+    set.inForceHash = set.hash
+    set.hasMore = false
+    const all = [...this.#sets.values()].filter(one => one.source === set.source)
+    void this.#ports.setSource(`dns:${set.source}`, all.length === 1 ? set.inForce : all.flatMap(one => one.inForce))
   }
 
   #hostDataHash(request: HostDataHash, message: Uint8Array): Uint8Array {
     const set = this.#sets.get(keyOfSet(`${request.local}:${request.public}`, request.header))
     const isHeld = set !== undefined && set.hash === request.hash && set.records.size === request.count
     if (!isHeld) return this.#nack(encodeSame(message, Mode.nack))
+    if (!isInForce(set)) this.#apply(set)
     this.counts.acks++
     return encodeSame(message, Mode.ack)
+  }
+
+  /** That connection is gone: what it left unfinished is worth nothing. */
+  left(from: object): void {
+    for (const [key, set] of this.#sets) {
+      if (set.from !== from) continue
+      set.from = undefined
+      if (isInForce(set) || isWhole(set)) continue
+      clearTimeout(set.timer)
+      set.timer = undefined
+      if (set.inForceHash === undefined) this.#sets.delete(key)
+      // no set has this hash with these records
+      else Object.assign(set, startOf(set.hash))
+    }
   }
 
   stop(): void {
@@ -148,6 +193,24 @@ export class MapperMessages {
 
 function keyOfSet(source: string, header: { encodedFamily: number; tunnelFamily: number }): string {
   return `${source} ${header.encodedFamily} ${header.tunnelFamily}`
+}
+
+function startOf(hash: bigint): Pick<HostSet, 'hash' | 'records' | 'from' | 'timer' | 'hasMore'> {
+  return { hash, records: new Map(), from: undefined, timer: undefined, hasMore: false }
+}
+
+function isInForce({ inForceHash, hash, hasMore }: HostSet): boolean {
+  return inForceHash === hash && !hasMore
+}
+
+// an agent sends in the order in which it hashes: of records that differ in the native address alone, in that of their arrival
+function isWhole({ records, hash }: HostSet): boolean {
+  const list = [...records.values()].map(({ address, contexts, reference }) => ({
+    native: address,
+    context: contexts,
+    reference,
+  }))
+  return hashHosts(list.sort(compareContexts)) === hash
 }
 
 function withinTime(durable: Promise<void>): Promise<boolean> {

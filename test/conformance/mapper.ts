@@ -114,7 +114,8 @@ export class MapperLab {
       maxMessage: 65536,
       poller: this.#poller,
       onMessage: (connection, message) =>
-        void this.messages.handle(message).then(answer => answer && connection.send(answer)),
+        void this.messages.handle(message, connection).then(answer => answer && connection.send(answer)),
+      onClosed: connection => this.messages.left(connection),
     })
     this.#connection = connectSeqpacket({
       path: this.path,
