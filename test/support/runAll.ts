@@ -87,7 +87,8 @@ interface VitestReport {
 async function runApiServer(): Promise<SuiteResult> {
   const setup = await runProgram('bash', ['test/cluster/setup', 'api'], { IPREF_NO_INSTALL: '1' })
   const result = await runVitest(apiConfig)
-  if (setup.code === 0) return result
+  // a server that could be had and did not start is a failure
+  if (setup.code === 0) return { ...result, failed: result.failed + (result.passed === 0 ? 1 : 0) }
   const missing = setup.output.trimEnd().split('\n').at(-1)!
   const reason = `${missing.replace(/^.*error: /, '')}; npm run setup:cluster sees to it`
   // at least one, so that what cannot even be counted is missed
