@@ -153,6 +153,7 @@ export class Lookup {
       message,
       optAt: 0,
       transport: 'udp-then-tcp',
+      letters: 'random',
       done: bytes => {
         const found = read(bytes, question)
         if (typeof found === 'object' && 'alias' in found) {

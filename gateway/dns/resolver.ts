@@ -6,7 +6,7 @@
  *                                        │                                    └ none: forwarders, else SERVFAIL
  *                                        └ everything else: PTR of an encoded address, forwarders, else SERVFAIL
  *
- * What is handed on goes to the forwarder as it came and comes back byte for byte, but for the id and the letter case that protect it. Equal
+ * What is handed on goes to the forwarder as it came and comes back byte for byte, but for the id and a cookie of ours. Equal
  * questions that are open at the same time are asked once. Nothing is guessed: where the mapper or the upstreams say nothing, the answer is SERVFAIL
  * with the reason (RFC 8914).
  */
@@ -431,6 +431,7 @@ export class Resolver {
       message: bytes,
       optAt,
       transport: job.askers[0]!.asker.overTcp ? 'tcp' : 'udp',
+      letters: 'asked',
       isReadable: isWhole,
       done: answer => {
         const why = 'no answer from the forwarders'

@@ -57,6 +57,7 @@ function ask(servers: Servers, question: { name: Name; type: number }, edns: Edn
     message,
     optAt: edns ? message.length - 11 : 0,
     transport: 'udp-then-tcp',
+    letters: 'random',
     isReadable,
     done: (bytes, from) => {
       if (!bytes) return done(undefined, from)

@@ -42,6 +42,11 @@ export interface ExchangeWanted {
   optAt: number
   /** over TCP only (asked over TCP), or over UDP and again over TCP when cut, or over UDP alone */
   transport: 'tcp' | 'udp-then-tcp' | 'udp'
+  /**
+   * 'asked': as they are in the message. Servers that compress names by exact letters (BIND, CoreDNS) give other bytes, and more of them, to
+   * a question in other letters.
+   */
+  letters: 'random' | 'asked'
   /** Can this answer be read? One that cannot is as if it had not come. */
   isReadable?(answer: Uint8Array): boolean
   done: ExchangeDone
@@ -202,11 +207,11 @@ export class Upstreams {
     exchange.attempts++
   }
 
-  // letters in random case, and our cookie
+  // letters in random case where that changes nothing, and our cookie
   #dress(exchange: Exchange, state: ServerState): Uint8Array {
     const { message, optAt } = exchange.wanted
     const dressed = optAt > 0 ? withCookie(message, optAt, state) : message.slice()
-    if (!state.keepsCase) return dressed
+    if (!state.keepsCase || exchange.wanted.letters === 'asked') return dressed
     let bits = 0
     let left = 0
     for (let i = HEADER; i < exchange.nameEnd; i++) {

@@ -126,14 +126,22 @@ zone "${zone}" {
 }
 
 export function startSecondary(program: string, settings: SecondarySettings): Secondary {
-  mkdirSync(settings.folder, { recursive: true })
-  const { config, argv } = secondaries[program]!(settings)
-  writeFileSync(join(settings.folder, 'conf'), config, { mode: 0o600 })
-  const child = spawn(program, argv, { env, cwd: settings.folder, stdio: ['ignore', 'pipe', 'pipe'] })
+  return startServer(program, { ...settings, ...secondaries[program]!(settings) })
+}
+
+/** Any server: its configuration is the file `conf` in the folder. */
+export function startServer(
+  program: string,
+  settings: { folder: string; config: string; argv: readonly string[]; port: number },
+): Secondary {
+  const { folder, config, argv, port } = settings
+  mkdirSync(folder, { recursive: true })
+  writeFileSync(join(folder, 'conf'), config, { mode: 0o600 })
+  const child = spawn(program, argv, { env, cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] })
   let text = ''
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (data: Buffer) => (text += data.toString()))
   child.on('error', error => (text += error.message))
-  return { port: settings.port, log: () => text, stop: () => end(child) }
+  return { port, log: () => text, stop: () => end(child) }
 }
 
 async function end(child: ChildProcess): Promise<void> {

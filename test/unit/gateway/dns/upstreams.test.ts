@@ -36,6 +36,7 @@ class Lab extends ResolverLab {
       message,
       optAt: withEdns ? message.length - 11 : 0,
       transport,
+      letters: 'random',
       isReadable: isWhole,
       done: (bytes, from) => {
         expect(result.isDone).toBe(false)
