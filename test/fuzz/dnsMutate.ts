@@ -36,7 +36,7 @@ export class MessageMutator {
   next(): Uint8Array {
     const random = this.#random
     const kind = random.below(4096)
-    if (kind === 0) return joined(this.#seed(), new Uint8Array(LONG - random.below(600)))
+    if (kind < 3) return joined(this.#seed(), new Uint8Array(LONG - random.below(40)))
     if (kind < 16) return this.#chain()
     if (kind < 128) return random.bytes(random.below(random.oneIn(2) ? 40 : 600))
     if (kind < 256) return this.#promising()

@@ -20,7 +20,7 @@ import type { Watchdog } from './watchdog.ts'
 
 const MOST_OPEN = 300
 /** between two times at which everything must have ended */
-const ROUND = 4000
+const ROUND = 1000
 const TARGET = 'resolver'
 
 const P = resolverProperties
@@ -95,7 +95,7 @@ export class ResolverFuzzer {
 
   #renew(): void {
     this.#world.settle()
-    if (this.#random.oneIn(8)) this.#world = new ResolverWorld(this.#random, this.#report, this.#random.pick(kinds))
+    if (this.#random.oneIn(2)) this.#world = new ResolverWorld(this.#random, this.#report, this.#random.pick(kinds))
   }
 
   conclude(): void {

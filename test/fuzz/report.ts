@@ -11,6 +11,7 @@ const MOST_SHOWN = 10
 /** of one property */
 const MOST_ALIKE = 3
 const MOST_HEX = 4000
+const TARGET_WIDTH = 30
 
 /** What became of the messages to one target. Received is counted where they go in, outcomes where they come out. */
 export class Tally {
@@ -76,11 +77,11 @@ export class Report {
   /** Prints everything; the exit code. */
   end(): number {
     this.#sums()
-    console.log(`\n${'target'.padEnd(26)}${'outcome'.padEnd(56)}messages`)
+    console.log(`\n${'target'.padEnd(TARGET_WIDTH)}${'outcome'.padEnd(56)}messages`)
     for (const [target, tally] of this.#tallies) {
       const sorted = [...tally.outcomes].sort((a, b) => b[1] - a[1])
       for (const [i, [outcome, count]] of sorted.entries())
-        console.log(`${(i === 0 ? target : '').padEnd(26)}${outcome.slice(0, 55).padEnd(56)}${count}`)
+        console.log(`${(i === 0 ? target : '').padEnd(TARGET_WIDTH)}${outcome.slice(0, 55).padEnd(56)}${count}`)
     }
     const received = [...this.#tallies.values()].reduce((sum, tally) => sum + tally.received, 0)
     const seconds = (performance.now() - this.#started) / 1000
