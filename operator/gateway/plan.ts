@@ -1,0 +1,223 @@
+/**
+ * Which gateways there are, with which slices and public addresses, and what all of them are told. Pure.
+ *
+ *   nodes that match, IprefGateways, settings ──► IprefGateways to make, to complete, to release ──► one network for all (network.yaml)
+ *
+ * A gateway whose node is gone is kept for `nodeReleaseTime`, with its slice: nodes come back, and their mappings with them. IprefGateways without a
+ * node (gateways outside Kubernetes) are left to those who made them.
+ */
+
+import {
+  formatAddress,
+  formatPrefix,
+  type Prefix,
+  parseAddress,
+  parsePrefix,
+  prefixesOverlap,
+} from '../../ipref/address.ts'
+import type { Config } from '../../resources/config.ts'
+import { API_VERSION, type IprefGateway, type IprefGatewaySpec, type Node } from '../../resources/kinds.ts'
+import { type Allotment, allot, staticPart } from './slices.ts'
+
+/** On a node: its public addresses, with commas between. */
+export const PUBLIC_ADDRESSES = 'ipref.io/public-addresses'
+
+export interface GatewayInput {
+  config: Config
+  nodes: readonly Node[]
+  gateways: readonly IprefGateway[]
+  /** since when a node has been missing, by name */
+  missingSince: ReadonlyMap<string, number>
+  /** pod and service networks, and addresses of nodes and pods, each with what it is */
+  inUse: readonly { what: string; network: string }[]
+  now: number
+}
+
+export type GatewayChange =
+  | { do: 'make'; object: IprefGateway }
+  | { do: 'complete'; object: IprefGateway }
+  | { do: 'release'; object: IprefGateway; why: string }
+
+/** What every gateway reads; a change of it is one write for the whole cluster (decisions.md 19). */
+export interface NetworkPlan {
+  encodingNetworks: string[]
+  /** static parts, shared by all */
+  statics: string[]
+  uplink: 'perNode' | 'single'
+  nodeNetwork: Config['nodeNetwork']
+  inbound: 'allow' | 'deny'
+  podNetworks: string[]
+  serviceNetworks: string[]
+  gateways: NetworkGateway[]
+  /** why no gateway may work; absent: they may */
+  problem?: { reason: 'EncodingNetworkOverlap'; message: string }
+}
+
+export interface NetworkGateway {
+  name: string
+  nodeName?: string
+  nodeAddresses: string[]
+  slices: string[]
+  publicAddresses: string[]
+  publish: boolean
+  problem?: { reason: string; message: string }
+}
+
+export interface GatewayPlan {
+  changes: GatewayChange[]
+  network: NetworkPlan
+}
+
+export function planGateways(input: GatewayInput): GatewayPlan {
+  const { config, nodes, gateways } = input
+  const networks = config.encodingNetworks.map(text => parsePrefix(text)!)
+  const wanted = nodes.filter(node => isSelected(node, config.gatewayNodeSelector))
+  const released = gateways.filter(gateway => isOver(gateway, wanted, input))
+  const kept = gateways.filter(
+    gateway => !released.includes(gateway) && gateway.metadata.deletionTimestamp === undefined,
+  )
+  const fresh = wanted.filter(node => !gateways.some(gateway => gateway.metadata.name === node.metadata.name))
+  const owners = [...kept.map(ownerOf), ...fresh.map(newOwnerOf)]
+  const allotment = allot(owners, networks, config.sliceLengths)
+  const changes: GatewayChange[] = released.map(object => ({
+    do: 'release',
+    object,
+    why: `node ${object.spec.nodeName} is gone, or is no gateway's any more`,
+  }))
+  for (const node of fresh) changes.push({ do: 'make', object: newGateway(node, allotment) })
+  for (const gateway of kept) {
+    const slices = allotment.slices.get(gateway.metadata.name)!
+    if (isEqual(gateway.spec.slices ?? [], slices) || isPinned(gateway, allotment)) continue
+    changes.push({ do: 'complete', object: { ...gateway, spec: { ...gateway.spec, slices } } })
+  }
+  return { changes, network: networkOf(input, kept, fresh, allotment) }
+}
+
+// ---- nodes and gateways
+
+function isSelected(node: Node, selector: Readonly<Record<string, string>>): boolean {
+  return Object.entries(selector).every(([key, value]) => node.metadata.labels?.[key] === value)
+}
+
+function isOver(gateway: IprefGateway, wanted: readonly Node[], { config, missingSince, now }: GatewayInput): boolean {
+  const { nodeName } = gateway.spec
+  if (nodeName === undefined || wanted.some(node => node.metadata.name === nodeName)) return false
+  const since = missingSince.get(nodeName)
+  return since !== undefined && now - since >= config.nodeReleaseTimeMs
+}
+
+function ownerOf({ metadata, spec }: IprefGateway) {
+  return { name: metadata.name, slices: spec.slices ?? [], age: `${metadata.creationTimestamp} ${metadata.uid}` }
+}
+
+/** Younger than any that is there. */
+function newOwnerOf({ metadata }: Node) {
+  return { name: metadata.name, slices: [], age: `~${metadata.creationTimestamp} ${metadata.name}` }
+}
+
+function newGateway(node: Node, allotment: Allotment): IprefGateway {
+  const { name } = node.metadata
+  const spec: IprefGatewaySpec = { nodeName: name, slices: allotment.slices.get(name)! }
+  return { apiVersion: API_VERSION, kind: 'IprefGateway', metadata: { name }, spec }
+}
+
+/** What is written is wrong: a person has to say something else; what it would be otherwise is in the problem. */
+function isPinned(gateway: IprefGateway, { problems }: Allotment): boolean {
+  const reason = problems.get(gateway.metadata.name)?.reason
+  return reason === 'SliceInvalid' || reason === 'SliceConflict'
+}
+
+/** spec, settings, annotation of the node, its ExternalIPs; none: unknown. */
+export function publicAddressesOf(gateway: IprefGateway, node: Node | undefined, config: Config): string[] {
+  const { metadata, spec } = gateway
+  const annotated = node?.metadata.annotations?.[PUBLIC_ADDRESSES]?.split(',').map(text => text.trim())
+  const external = node?.status?.addresses?.filter(a => a.type === 'ExternalIP').map(a => a.address)
+  const configured = spec.nodeName === undefined ? undefined : config.publicAddresses[spec.nodeName]
+  const found =
+    spec.publicAddresses ?? configured ?? annotated ?? external ?? config.publicAddresses[metadata.name] ?? []
+  return onePerFamily(found)
+}
+
+function onePerFamily(texts: readonly string[]): string[] {
+  const byLength = new Map<number, string>()
+  for (const text of texts) {
+    const address = parseAddress(text)
+    if (address && !byLength.has(address.length)) byLength.set(address.length, formatAddress(address))
+  }
+  return [...byLength].sort(([a], [b]) => a - b).map(([, text]) => text)
+}
+
+// ---- the network
+
+function networkOf(
+  input: GatewayInput,
+  kept: readonly IprefGateway[],
+  fresh: readonly Node[],
+  allotment: Allotment,
+): NetworkPlan {
+  const { config, nodes } = input
+  const networks = config.encodingNetworks.map(text => parsePrefix(text)!)
+  const all = [...kept, ...fresh.map(node => newGateway(node, allotment))]
+  const gateways = all
+    .map(gateway => gatewayOf(gateway, nodes, config, allotment))
+    .sort((a, b) => (a.name < b.name ? -1 : 1))
+  const problem = overlapOf(networks, input.inUse)
+  return {
+    encodingNetworks: networks.map(formatPrefix),
+    statics: networks.map(network => formatPrefix(staticPart(network))),
+    uplink: config.uplink === 'auto' ? uplinkOf(gateways) : config.uplink,
+    nodeNetwork: config.nodeNetwork,
+    inbound: config.inbound.default,
+    podNetworks: [...config.podNetworks],
+    serviceNetworks: [...config.serviceNetworks],
+    gateways,
+    ...(problem === undefined ? {} : { problem: { reason: 'EncodingNetworkOverlap' as const, message: problem } }),
+  }
+}
+
+function gatewayOf(
+  gateway: IprefGateway,
+  nodes: readonly Node[],
+  config: Config,
+  allotment: Allotment,
+): NetworkGateway {
+  const { metadata, spec } = gateway
+  const node = nodes.find(one => one.metadata.name === spec.nodeName)
+  const problem = allotment.problems.get(metadata.name)
+  const internal = node?.status?.addresses?.filter(a => a.type === 'InternalIP').map(a => a.address) ?? []
+  return {
+    name: metadata.name,
+    ...(spec.nodeName === undefined ? {} : { nodeName: spec.nodeName }),
+    nodeAddresses: internal,
+    slices: allotment.slices.get(metadata.name) ?? [],
+    publicAddresses: publicAddressesOf(gateway, node, config),
+    publish: spec.publish !== false,
+    ...(problem ? { problem } : {}),
+  }
+}
+
+/** perNode where every published gateway can be told apart by its address (decisions.md 23). */
+function uplinkOf(gateways: readonly NetworkGateway[]): 'perNode' | 'single' {
+  const published = gateways.filter(gateway => gateway.publish)
+  const seen = new Set<string>()
+  for (const { publicAddresses } of published) {
+    if (publicAddresses.length === 0 || publicAddresses.some(address => seen.has(address))) return 'single'
+    for (const address of publicAddresses) seen.add(address)
+  }
+  return 'perNode'
+}
+
+function overlapOf(networks: readonly Prefix[], inUse: GatewayInput['inUse']): string | undefined {
+  for (const network of networks) {
+    for (const { what, network: text } of inUse) {
+      const other = parsePrefix(text)
+      if (other && other.family === network.family && prefixesOverlap(network, other))
+        return `the encoding network ${formatPrefix(network)} contains ${text}, ${what}: choose another in encodingNetworks`
+    }
+  }
+  return undefined
+}
+
+function isEqual(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((text, i) => text === b[i])
+}

@@ -1,0 +1,159 @@
+/**
+ * The gateway controller: one IprefGateway for each node that matches, and one object that tells all gateways of each other.
+ *
+ *   nodes, gateways, settings ──► plan ──► IprefGateways made, completed, released ──► ConfigMap ipref-network, on change alone
+ *
+ * One key, for slices are cut for all at once.
+ */
+import { isDeepStrictEqual } from 'node:util'
+import type { ConfigMap } from '../../resources/kinds.ts'
+import { type ResourceStore, StoreError } from '../../resources/store.ts'
+import type { Clock } from '../../runtime/clock.ts'
+import type { Logger } from '../../runtime/log.ts'
+import type { Cluster } from '../cluster.ts'
+import type { Events } from '../events.ts'
+import { clusterNetworks } from '../surroundings.ts'
+import { type GatewayChange, type GatewayPlan, type NetworkPlan, planGateways } from './plan.ts'
+
+export const NETWORK_NAME = 'ipref-network'
+export const NETWORK_KEY = 'network.json'
+
+export interface GatewayPorts {
+  store: ResourceStore
+  cluster: Cluster
+  /** of the operator: where ipref-network is */
+  namespace: string
+  events: Events
+  clock: Clock
+  log: Logger
+}
+
+export class GatewayController {
+  readonly #ports: GatewayPorts
+  readonly #missingSince = new Map<string, number>()
+  #written: { plan: NetworkPlan } | undefined
+  #problem: string | undefined
+
+  constructor(ports: GatewayPorts) {
+    this.#ports = ports
+  }
+
+  /** What all gateways were told last; undefined: nothing yet. */
+  get network(): NetworkPlan | undefined {
+    return this.#written?.plan
+  }
+
+  /** An overlap that keeps gateways from working. */
+  get problem(): string | undefined {
+    return this.#problem
+  }
+
+  readonly reconcile = async (): Promise<{ againMs?: number } | undefined> => {
+    const plan = this.#plan()
+    for (const change of plan.changes) await this.#apply(change)
+    this.#tell(plan.network)
+    await this.#write(plan.network)
+    // a node that is missing is looked at again when its time is over
+    return this.#missingSince.size === 0 ? undefined : { againMs: this.#untilRelease() }
+  }
+
+  #plan(): GatewayPlan {
+    const { cluster, clock } = this.#ports
+    const now = clock.now()
+    const nodes = cluster.nodes()
+    const gateways = cluster.gateways()
+    const names = new Set(nodes.map(node => node.metadata.name))
+    const missing = gateways
+      .map(gateway => gateway.spec.nodeName)
+      .filter(name => name !== undefined && !names.has(name))
+    for (const name of this.#missingSince.keys()) if (!missing.includes(name)) this.#missingSince.delete(name)
+    for (const name of missing) if (!this.#missingSince.has(name!)) this.#missingSince.set(name!, now)
+    return planGateways({
+      config: cluster.config,
+      nodes,
+      gateways,
+      missingSince: this.#missingSince,
+      inUse: this.#inUse(),
+      now,
+    })
+  }
+
+  // podCIDRs lie under several CNIs, so addresses of running pods count too (decisions.md 32)
+  #inUse(): { what: string; network: string }[] {
+    const { cluster } = this.#ports
+    const inUse = clusterNetworks(cluster).map(network => ({ what: 'a network of the cluster', network }))
+    const add = (text: string | undefined, what: string) => {
+      if (text) inUse.push({ what, network: `${text}/${text.includes(':') ? 128 : 32}` })
+    }
+    for (const { metadata, status } of cluster.nodes())
+      for (const { address, type } of status?.addresses ?? [])
+        if (type.endsWith('IP')) add(address, `the address of node ${metadata.name}`)
+    for (const { metadata, status } of cluster.view('Pod').all()) {
+      if (status?.phase !== 'Running') continue
+      for (const { ip } of status.podIPs ?? []) add(ip, `the address of pod ${metadata.namespace}/${metadata.name}`)
+    }
+    return inUse
+  }
+
+  #untilRelease(): number {
+    const { cluster, clock } = this.#ports
+    const first = Math.min(...this.#missingSince.values())
+    return Math.max(1000, first + cluster.config.nodeReleaseTimeMs - clock.now())
+  }
+
+  async #apply(change: GatewayChange): Promise<void> {
+    const { store, log } = this.#ports
+    const { object } = change
+    const fields = { component: 'gateways', gateway: object.metadata.name }
+    if (change.do === 'make') {
+      await store.create('IprefGateway', object).catch(ignoreExisting)
+      log.info({ ...fields, slices: object.spec.slices }, 'gateway made')
+    } else if (change.do === 'complete') {
+      await store.update('IprefGateway', object)
+      log.info({ ...fields, slices: object.spec.slices }, 'slices allotted')
+    } else {
+      const { name, uid } = object.metadata
+      await store.delete('IprefGateway', { name }, uid === undefined ? {} : { uid })
+      log.info({ ...fields, why: change.why }, 'gateway released')
+    }
+  }
+
+  #tell(network: NetworkPlan): void {
+    const { log, events, cluster } = this.#ports
+    const message = network.problem?.message
+    if (message !== undefined && message !== this.#problem) {
+      log.error({ component: 'gateways' }, message)
+      for (const gateway of cluster.gateways()) events.say(gateway, 'Warning', network.problem!.reason, message)
+    }
+    this.#problem = message
+    for (const { name, problem } of network.gateways) {
+      const known = this.#written?.plan.gateways.find(gateway => gateway.name === name)?.problem
+      if (!problem || isDeepStrictEqual(problem, known)) continue
+      log.warn({ component: 'gateways', gateway: name, reason: problem.reason }, problem.message)
+      const object = cluster.view('IprefGateway').get({ name })
+      if (object) events.say(object, 'Warning', problem.reason, problem.message)
+    }
+  }
+
+  async #write(network: NetworkPlan): Promise<void> {
+    if (this.#written && isDeepStrictEqual(this.#written.plan, network)) return
+    const { store, namespace } = this.#ports
+    const key = { namespace, name: NETWORK_NAME }
+    const text = `${JSON.stringify(network, null, 2)}\n`
+    const known = await store.get('ConfigMap', key)
+    if (known?.data?.[NETWORK_KEY] !== text) {
+      const object: ConfigMap = {
+        apiVersion: 'v1',
+        kind: 'ConfigMap',
+        metadata: { ...known?.metadata, ...key },
+        data: { [NETWORK_KEY]: text },
+      }
+      await (known ? store.update('ConfigMap', object) : store.create('ConfigMap', object))
+    }
+    this.#written = { plan: network }
+  }
+}
+
+function ignoreExisting(error: unknown): void {
+  if (!(error instanceof StoreError && error.code === 'AlreadyExists')) throw error
+}
