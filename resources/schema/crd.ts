@@ -26,7 +26,6 @@ function schemaOf(field: Field): Json {
       return {
         ...common,
         type: 'string',
-        ...(field.format && { format: field.format }),
         ...(field.oneOf && { enum: field.oneOf }),
         ...(field.least !== undefined && { minLength: field.least }),
         ...(field.most !== undefined && !field.oneOf && { maxLength: field.most }),

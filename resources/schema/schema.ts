@@ -46,7 +46,6 @@ export interface TextField extends Common {
   /** characters */
   least?: number
   most?: number
-  format?: 'date-time'
   /** never shown */
   isSecret?: true
   /** values that are right, for generated objects */

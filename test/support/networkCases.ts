@@ -265,6 +265,8 @@ const claims = [
       ['a slot below 0', { ...claim, slot: -1 }, 'spec.slot'],
       ['a family that is none', { ...claim, family: '4' }, 'spec.family'],
       ['a time that is none', { ...claim, releasedAt: 'yesterday' }, 'spec.releasedAt'],
+      ['a month that is none', { ...claim, releasedAt: '2026-13-01T12:00:00Z' }, 'spec.releasedAt'],
+      ['a list as a time', { ...claim, releasedAt: ['a'] }, 'spec.releasedAt'],
     ],
   }),
   ...hexNames(['2', 'b', '9a2', 'fff', '10000', '8a3f00000812', `ffffffffffffffffffffffffffff0fff`], {

@@ -6,6 +6,7 @@ import { resolverProgram } from '../../gateway/dns/resolverOptions.ts'
 import { renderMetricsPage } from '../../gateway/metrics.ts'
 import { gatewayProgram } from '../../gateway/options.ts'
 import { crdPath, renderCrd } from '../../resources/schema/crd.ts'
+import { renderResourcesPage } from '../../resources/schema/page.ts'
 import { ownKinds } from '../../resources/schema/tables.ts'
 import { optionTables } from '../../runtime/settings.ts'
 
@@ -33,6 +34,7 @@ function renderOptionsPage(): string {
 export const generatedPages: Readonly<Record<string, () => string>> = {
   'docs/metrics.md': renderMetricsPage,
   'docs/options.md': renderOptionsPage,
+  'docs/resources.md': renderResourcesPage,
   ...Object.fromEntries(ownKinds.map(kind => [crdPath(kind), () => renderCrd(kind)])),
 }
 

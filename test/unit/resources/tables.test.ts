@@ -1,8 +1,10 @@
 /** Objects of our kinds against their tables: rows by rule, defaults, and what the tables must hold so that an API server takes the CRDs. */
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { pathText } from '../../../resources/schema/check.ts'
 import { allFields } from '../../../resources/schema/schema.ts'
 import { ownKinds, placedRules, tables, validate, withDefaults } from '../../../resources/schema/tables.ts'
+import { arbitraryObject } from '../../support/resourceArbitrary.ts'
 import { iprefGateway, iprefPeer, iprefService } from '../../support/resourceBuilders.ts'
 import { resourceCases } from '../../support/resourceCases.ts'
 
@@ -43,9 +45,7 @@ describe.each(ownKinds)('%s', kind => {
 
   it('bounds every text that a rule reads', () => {
     const texts = allFields(tables[kind].spec, 'spec').filter(({ field }) => field.type === 'text')
-    const unbounded = texts.filter(
-      ({ field }) => field.type === 'text' && !field.oneOf && !field.format && field.most === undefined,
-    )
+    const unbounded = texts.filter(({ field }) => field.type === 'text' && !field.oneOf && field.most === undefined)
     expect(unbounded).toEqual([])
   })
 })
@@ -115,6 +115,36 @@ describe('whole objects', () => {
     expect(validate('Pod', { ...pod, metadata: { name: 'Web' } })).toHaveLength(1)
     expect(validate('Node', { apiVersion: 'v1', kind: 'Node', metadata: { name: 'n', namespace: 'x' } })).toHaveLength(
       1,
+    )
+  })
+})
+
+describe('generated objects', () => {
+  it.each(ownKinds)('%s: some are right, some are wrong, and none makes the check throw', kind => {
+    const name = kind === 'IprefReference' ? '9a2' : 'web'
+    const objects = fc.sample(arbitraryObject(kind, name), 1000)
+    const verdicts = objects.map(object => validate(kind, object).length === 0)
+    expect(verdicts.filter(isRight => isRight).length).toBeGreaterThan(50)
+    expect(verdicts.filter(isRight => !isRight).length).toBeGreaterThan(50)
+  })
+
+  it.each(ownKinds)('%s: what is right stays right with its defaults, and as its own successor', kind => {
+    const name = kind === 'IprefReference' ? '9a2' : 'web'
+    fc.assert(
+      fc.property(arbitraryObject(kind, name), object => {
+        const whole = withDefaults(kind, object)
+        expect(validate(kind, whole)).toEqual(validate(kind, object))
+        expect(withDefaults(kind, whole)).toEqual(whole)
+        expect(validate(kind, object, object)).toEqual(validate(kind, object))
+      }),
+    )
+  })
+
+  it.each(ownKinds)('%s: nothing makes the check throw', kind => {
+    fc.assert(
+      fc.property(fc.anything(), fc.anything(), fc.anything(), (spec, status, metadata) => {
+        expect(Array.isArray(validate(kind, { kind, spec, status, metadata }, { spec: status }))).toBe(true)
+      }),
     )
   })
 })
