@@ -202,9 +202,11 @@ function read(
   if (rcode === Rcode.NXDOMAIN) return []
   if (rcode !== Rcode.NOERROR) return 'failed'
   let owner = lowerName(name)
-  for (let i = 0; i < MOST_ALIASES; i++) {
+  for (let i = 0; ; i++) {
     const link = answer.answers.find(r => r.type === Type.CNAME && lowerName(r.name) === owner)
     if (!link) break
+    // in circles: that is no answer, and does not say that there are no addresses
+    if (i === MOST_ALIASES) return 'failed'
     owner = lowerName(nameAt(link.data, 0))
   }
   const found = answer.answers.filter(r => r.type === type && lowerName(r.name) === owner).map(r => r.data)

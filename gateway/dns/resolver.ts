@@ -9,6 +9,9 @@
  * What is handed on goes to the forwarder as it came and comes back byte for byte, but for the id and a cookie of ours. Equal
  * questions that are open at the same time are asked once. Nothing is guessed: where the mapper or the upstreams say nothing, the answer is SERVFAIL
  * with the reason (RFC 8914).
+ *
+ * Longer than other files: it is one machine, from a query to its answer, whose steps share the jobs that are open. What is looked up is in aaLookup.ts, what
+ * is handed on in forwarding.ts.
  */
 import { Class, EdnsOption, ExtendedError, Flag, Opcode, Rcode, Type } from '../../dns/constants.ts'
 import {

@@ -246,6 +246,38 @@ describe('forged and lying answers are waited past', () => {
   }
 })
 
+describe('what nobody outside can know', () => {
+  it('questions go out from many ports, and from others every half second; ids and letters are never the same', async () => {
+    const ports = new Set<number>()
+    const ids = new Set<number>()
+    const letters = new Set<string>()
+    let asked = 0
+    await open(
+      [
+        (bytes, transport, from) => {
+          asked++
+          ports.add(from)
+          ids.add((bytes[0]! << 8) | bytes[1]!)
+          letters.add((decodeMessage(bytes) as Message).questions[0]!.name)
+          return zone(bytes, transport, from)
+        },
+      ],
+      '-cache-size',
+      '0',
+    )
+    await until('12 ports are seen', async () => {
+      await Promise.all(Array.from({ length: 10 }, () => world.ask('host.example.com. A')))
+      return ports.size >= 12
+    })
+    // 14 letters have 16,384 ways, and ids 65,536: some may be twice
+    expect(ids.size).toBeGreaterThan(asked * 0.9)
+    expect(letters.size).toBeGreaterThan(Math.min(asked, 300) * 0.8)
+    const sorted = [...ports].sort((a, b) => a - b)
+    const distances = new Set(sorted.slice(1).map((port, i) => port - sorted[i]!))
+    expect(distances.size).toBeGreaterThan(sorted.length / 2)
+  })
+})
+
 const swapCase = (name: string) =>
   name.replace(/[a-z]/gi, c => (c === c.toLowerCase() ? c.toUpperCase() : c.toLowerCase()))
 
