@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { Liveness, leaseNameOf } from '../../../operator/gateway/liveness.ts'
-import { Leader } from '../../../operator/leader.ts'
 import type { Lease } from '../../../resources/kinds.ts'
+import { Leader } from '../../../resources/leader.ts'
 import { type Key, type ResourceStore, StoreError } from '../../../resources/store.ts'
 import { ManualClock } from '../../support/manualClock.ts'
 import { silentLog } from '../../support/silentLog.ts'
