@@ -94,10 +94,10 @@ const SIZES = { u16: 2, u32: 4 } as const
 /** one before the longest name, and one behind each of its labels */
 const MOST_POINTERS = 128
 
-class Fault extends Error {
+// no Error: whoever sends broken messages must not make us write down the stack for each
+class Fault {
   readonly fault: MessageFault
   constructor(fault: MessageFault) {
-    super(fault)
     this.fault = fault
   }
 }
