@@ -56,13 +56,13 @@ export class HostileClients {
       while (!isOver()) await this.#volley()
     }
     await Promise.all([datagrams(), connections(), connections()])
-    for (let waited = 0; this.#open > 0 && waited < LAST_ANSWERS_MS; waited += 100) await pause(100)
-    for (let open = this.#open; open > 0; open--) udp.count('no answer')
+    for (let waited = 0; this.#isAwaiting && waited < LAST_ANSWERS_MS; waited += 100) await pause(100)
+    for (const { open } of this.#sockets) for (let left = open.size; left > 0; left--) udp.count('no answer')
     for (const { socket } of this.#sockets) socket.close()
   }
 
-  get #open(): number {
-    return this.#sockets.reduce((sum, { open }) => sum + open.size, 0)
+  get #isAwaiting(): boolean {
+    return this.#sockets.some(({ open }) => [...open.values()].some(bytes => (bytes[2]! & 0x80) === 0))
   }
 
   // ---- UDP

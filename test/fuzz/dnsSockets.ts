@@ -104,7 +104,7 @@ export class SocketsFuzzer {
       },
       { log: { info: () => {}, warn: (fields, text) => this.#warned(fields, text) } },
     )
-    const [{ port }] = (await server.start()) as [{ port: number }]
+    const { port } = (await server.start())[0]!
     const zoneOf = (serial: number) =>
       Zone.from(ZONE, recordsOf(`${ZONE_TEXT.replace('(1 1h', `(${serial} 1h`)}`)).zone!
     server.setZone(zoneOf(1))
