@@ -47,6 +47,13 @@ export type PeerEvent =
   | { what: 'unreachable'; peer: AddressWords; port: number }
   | { what: 'mtu-lowered'; peer: AddressWords; from: number; to: number }
 
+export interface NamedPeer {
+  address: AddressWords
+  port: number
+  /** absent: not asked */
+  probeS?: number
+}
+
 export interface PeersSettings {
   defaultPort: number
   /** gateway-ifc-mtu; absent: of the route */
@@ -71,7 +78,8 @@ interface Peer {
   /** probes on the way: of the current port and of candidates */
   probes: Probe[]
   nextProbe: number
-  keepalive: boolean
+  /** seconds between probes of a peer that answers; undefined: it is not asked */
+  keepalive: number | undefined
   rttMs: number | undefined
   unanswered: number
   /** those who asked how long an answer takes */
@@ -101,6 +109,7 @@ export class Peers {
   readonly #settings: PeersSettings
   readonly #byNumber: (Peer | undefined)[]
   readonly #free: { number: number; since: number }[] = []
+  readonly #named: Peer[] = []
   #evicted = 0
 
   constructor(ports: PeersPorts, settings: PeersSettings) {
@@ -110,8 +119,35 @@ export class Peers {
     for (let number = 0; number < ports.table.capacity; number++) this.#free.push({ number, since: -REUSE_AFTER_S })
     for (const { address, port } of settings.configured) {
       const peer = this.#add(address, port, PeerFlag.configured)
-      if (peer) peer.keepalive = settings.keepalive
+      if (peer && settings.keepalive) peer.keepalive = KEEPALIVE_EVERY_S
     }
+  }
+
+  /**
+   * The peers that resources name, all of them: never evicted, and asked every `probeS` seconds. One that is named no more, nor by a
+   * flag, is an ordinary peer from then on.
+   */
+  setNamed(named: readonly NamedPeer[]): void {
+    const { table } = this.#ports
+    for (const peer of this.#named.splice(0)) {
+      if (this.#isFlagged(peer.address)) continue
+      Atomics.and(table.flags, peer.number, ~PeerFlag.configured)
+      peer.keepalive = undefined
+    }
+    for (const { address, port, probeS } of named) {
+      const peer = this.#add(address, port, PeerFlag.configured)
+      if (!peer || this.#named.includes(peer)) continue
+      Atomics.or(table.flags, peer.number, PeerFlag.configured)
+      const isVerified = (table.flags[peer.number]! & PeerFlag.verified) !== 0
+      // a port that was proved is better than one that was written down
+      if (!isVerified) Atomics.store(table.port, peer.number, port)
+      peer.keepalive = probeS ?? peer.keepalive
+      this.#named.push(peer)
+    }
+  }
+
+  #isFlagged(address: AddressWords): boolean {
+    return this.#settings.configured.some(one => one.address.every((word, i) => word === address[i]))
   }
 
   /** A mapping to this context address begins: the number of its peer, or -1 when no more can be tracked. */
@@ -172,7 +208,7 @@ export class Peers {
     if (!peer) return done(undefined)
     const now = this.#ports.now()
     peer.waiting.push({ until: now + MEASURE_S, done })
-    if (now >= peer.nextProbe || peer.keepalive) this.#probe(peer, this.#ports.table.port[peer.number]!)
+    if (now >= peer.nextProbe || peer.keepalive !== undefined) this.#probe(peer, this.#ports.table.port[peer.number]!)
   }
 
   /**
@@ -263,7 +299,7 @@ export class Peers {
       uses: 0,
       probes: [],
       nextProbe: now(),
-      keepalive: false,
+      keepalive: undefined,
       rttMs: undefined,
       unanswered: 0,
       waiting: [],
@@ -321,17 +357,17 @@ export class Peers {
     if (candidate) return this.#probe(peer, candidate.port)
     const seen = table.lastSeen[peer.number]! !== 0
     if (!verified && seen && peer.unanswered < UNVERIFIED_TRIES) return this.#probeCurrent(peer)
-    if (peer.keepalive) return this.#keepAlive(peer, verified)
+    if (peer.keepalive !== undefined) return this.#keepAlive(peer, peer.keepalive, verified)
     // does not count as unanswered: a person who asks changes nothing
     if (peer.waiting.length > 0) this.#probe(peer, current)
   }
 
-  #keepAlive(peer: Peer, verified: boolean): void {
+  #keepAlive(peer: Peer, everyS: number, verified: boolean): void {
     const { table, now } = this.#ports
     const current = table.port[peer.number]!
     if (peer.unanswered === 3) this.#ports.onEvent({ what: 'unreachable', peer: peer.address, port: current })
     this.#probeCurrent(peer)
-    if (verified || peer.unanswered > 3) peer.nextProbe = now() + KEEPALIVE_EVERY_S
+    if (verified || peer.unanswered > 3) peer.nextProbe = now() + everyS
   }
 
   #probeCurrent(peer: Peer): void {

@@ -186,3 +186,46 @@ describe('a person who asks how far away a peer is', () => {
     expect(world.events).toMatchObject([{ what: 'unreachable', port: 1045 }])
   })
 })
+
+describe('peers that resources name', () => {
+  const seconds = (count: number) => {
+    for (let i = 0; i < count * 4; i++) {
+      world.now += 0.25
+      world.peers.tick()
+      if (world.probes.length > 0) world.answerLast()
+    }
+  }
+
+  it('are asked as often as they say, and are ordinary again when nobody names them', () => {
+    world.peers.setNamed([{ address: peer(1), port: 1045, probeS: 10 }])
+    seconds(31)
+    expect(world.probes.length).toBeGreaterThanOrEqual(3)
+    expect(world.probes.length).toBeLessThanOrEqual(5)
+    world.peers.setNamed([])
+    const before = world.probes.length
+    seconds(60)
+    expect(world.probes.length).toBe(before)
+    expect(world.table.flags[world.number(1)]! & PeerFlag.configured).toBe(0)
+  })
+
+  it('without a probe they are kept, and not asked', () => {
+    world.peers.setNamed([{ address: peer(1), port: 1045 }])
+    seconds(60)
+    expect(world.probes).toHaveLength(0)
+    expect(world.table.flags[world.number(1)]! & PeerFlag.configured).toBeTruthy()
+  })
+
+  it('a port that was proved stays', () => {
+    world.peers.arrived(peer(1), 5000, 100)
+    world.answerLast()
+    world.peers.setNamed([{ address: peer(1), port: 1045 }])
+    expect(world.port(1)).toBe(5000)
+  })
+
+  it('those of flags stay configured', () => {
+    world = new World([{ address: peer(1), port: 1045 }])
+    world.peers.setNamed([{ address: peer(1), port: 1045, probeS: 10 }])
+    world.peers.setNamed([])
+    expect(world.table.flags[world.number(1)]! & PeerFlag.configured).toBeTruthy()
+  })
+})
