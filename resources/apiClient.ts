@@ -174,7 +174,10 @@ export class ApiClient {
     const status = response.statusCode!
     this.#count(request, String(status))
     if (status >= 200 && status < 300) return response
-    const text = await readText(response).catch(() => '')
+    const text = await readText(response).catch(error => {
+      // what is missing may say which of two things the status means
+      throw failed(request, `the answer is cut (${status})`, error)
+    })
     throw refused(request, status, response.headers['retry-after'], text)
   }
 
@@ -253,7 +256,7 @@ function faultOf(request: ApiRequest, status: number, said: ApiStatus, isObjectM
       return isObjectMissing ? 'NotFound' : 'NoSuchKind'
     case 409:
       // a quota that changed meanwhile is a conflict too
-      return request.method === 'POST' && said.reason === 'AlreadyExists' ? 'AlreadyExists' : 'Conflict'
+      return request.method === 'POST' && said.reason !== 'Conflict' ? 'AlreadyExists' : 'Conflict'
     case 408:
     case 410:
     case 429:

@@ -103,7 +103,9 @@ export async function startApiServer(
 async function installCrds(kubeconfig: string): Promise<string | undefined> {
   const tried = await kubectl(kubeconfig, ['apply', '--server-side', '--force-conflicts', '-f', CRDS])
   if (tried.code !== 0) return `our CRDs are refused: ${reasonOf(tried.errors)}`
-  const waited = await kubectl(kubeconfig, ['wait', '--for=condition=Established', '--timeout=60s', '-f', CRDS])
+  const waited = await kubectl(kubeconfig, [
+    ...['wait', '--for=condition=Established', '--timeout=60s', '--recursive=false', '-f', CRDS],
+  ])
   return waited.code === 0 ? undefined : `our CRDs are not served: ${reasonOf(waited.errors)}`
 }
 
