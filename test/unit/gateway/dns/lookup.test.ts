@@ -1,7 +1,7 @@
 /** Addresses of many names at once, as the DNS agent asks for them: real sockets, servers of the test. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { decodeMessage, type Message } from '../../../../dns/message.ts'
-import { Lookup } from '../../../../gateway/dns/lookup.ts'
+import { type Looked, Lookup } from '../../../../gateway/dns/lookup.ts'
 import { Poller } from '../../../../gateway/sys/poller.ts'
 import { formatAddress, parseAddress } from '../../../../ipref/address.ts'
 import { type Answering, TestDnsServer } from '../../../support/dnsServer.ts'
@@ -47,7 +47,7 @@ describe('lookup', () => {
     return servers.map(({ port, text }) => ({ text, port, address: parseAddress('127.0.0.1')! }))
   }
 
-  const shown = (found: Uint8Array[] | 'failed') => (found === 'failed' ? found : found.map(formatAddress).sort())
+  const shown = (found: Looked) => (typeof found === 'string' ? found : found.map(formatAddress).sort())
 
   it.each([
     ['host', 4, ['10.1.0.1']],
