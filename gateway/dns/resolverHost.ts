@@ -262,19 +262,24 @@ export class ResolverHost {
     })
     const hasRoom = () => state.open < TCP_MOST_OPEN && socket.writableLength < TCP_MOST_UNREAD
     const read = () => {
+      let isWhole = pending.length === 0
       while (pending.length >= 2 && hasRoom()) {
         const length = pending.readUInt16BE()
         if (pending.length < 2 + length) break
         const bytes = Uint8Array.from(pending.subarray(2, 2 + length))
         pending = pending.subarray(2 + length)
+        isWhole = true
         const id = ++this.#nextQuery
         this.#queries.set(id, client)
         state.open++
         this.#tell({ what: 'tcp-query', id, address, bytes })
       }
-      clearTimeout(begun)
-      if (pending.length > 0) begun = setTimeout(() => socket.destroy(), TCP_IDLE_MS)
+      if (isWhole || !hasRoom()) {
+        clearTimeout(begun)
+        begun = undefined
+      }
       if (!hasRoom()) socket.pause()
+      else if (pending.length > 0) begun ??= setTimeout(() => socket.destroy(), TCP_IDLE_MS)
     }
     const goOn = () => {
       if (!socket.isPaused() || !hasRoom()) return

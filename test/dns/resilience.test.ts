@@ -15,7 +15,7 @@ import { Poller } from '../../gateway/sys/poller.ts'
 import { SeqpacketServer } from '../../gateway/sys/seqpacket.ts'
 import { parseAddress } from '../../ipref/address.ts'
 import { type Answering, askUdp } from '../support/dnsServer.ts'
-import { records } from '../unit/dns/builders.ts'
+import { query, records } from '../unit/dns/builders.ts'
 import { freePorts } from './programs.ts'
 import {
   ofZone,
@@ -44,6 +44,8 @@ const failing: Answering = bytes => replyTo(bytes, { flags: 2 })
 const silent: Answering = () => undefined
 const EVIL = records('$TTL 1h\nhost TXT "AA 203.0.113.66 + 6"\ngw A 203.0.113.66')
 
+const NOT_READY = 14
+
 const addressesOf = (message: Message) =>
   message.answers.filter(r => r.type === Type.A).map(r => formatData(r.type, r.data))
 
@@ -59,8 +61,19 @@ async function open(answering: Answering[], ...argv: string[]): Promise<Resolver
   return world
 }
 
+// the mapper of the test, in this very process, may be late on a busy machine
+async function askPatiently(text: string): Promise<Message> {
+  let answer = await world.ask(text)
+  await until('the mapper answers', async () => {
+    if (reasonOf(answer) !== NOT_READY) return true
+    answer = await world.ask(text)
+    return false
+  })
+  return answer
+}
+
 async function expectMapped(text = 'host.example.com. A'): Promise<void> {
-  const answer = await world.ask(text)
+  const answer = await askPatiently(text)
   expect([rcodeOf(answer), addressesOf(answer).length]).toEqual([0, 1])
   expect(addressesOf(answer)[0]).toMatch(/^10\.2(4\d|5[0-5])\./)
   expect(answer.answers.at(-1)!.ttl).toBeGreaterThan(0)
@@ -241,7 +254,7 @@ describe('forged and lying answers are waited past', () => {
     ] as const) {
       const found = world.mapper.mapper.encodedFor({ context, reference, family: 4 })
       const expected = 'encoded' in found ? formatData(Type.A, found.encoded) : 'none'
-      expect(addressesOf(await world.ask(text)), lie).toEqual([expected])
+      expect(addressesOf(await askPatiently(text)), lie).toEqual([expected])
     }
   }
 })
@@ -324,14 +337,14 @@ describe('the mapper', () => {
 
   it('back with other mappings: its addresses, not those that were remembered, in answers and in PTR', async () => {
     await open([zone])
-    const first = await world.ask('host.example.com. A')
+    const first = await askPatiently('host.example.com. A')
     const [before] = addressesOf(first)
     const reverse = `${before!.split('.').reverse().join('.')}.in-addr.arpa. PTR`
     expect((await world.ask(reverse)).answers).toHaveLength(1)
     const other = await world.startMapper(['10.176.0.0/12'])
     await until('works again', async () => rcodeOf(await world.ask('host.example.com. A')) === 0)
     const found = other.mapper.encodedFor({ context: parseAddress('198.51.100.2')!, reference: 11n, family: 4 })
-    const after = addressesOf(await world.ask('host.example.com. A'))
+    const after = addressesOf(await askPatiently('host.example.com. A'))
     expect(after).toEqual(['encoded' in found ? formatData(Type.A, found.encoded) : ''])
     expect(after[0]).toMatch(/^10\.1[78]\d\./)
     expect((await world.ask(reverse)).answers).toHaveLength(0)
@@ -379,9 +392,9 @@ describe('the resolver itself', () => {
       ['large.example.com. TXT', 10],
       ['many.example.com. A', 60],
     ] as const) {
-      const over = await world.ask(text, { flags: 0x100, edns: undefined as never })
-      expect([over.flags & 0x200, over.answers.length]).toEqual([0x200, 0])
-      expect((await world.askTcp(text)).answers.length).toBe(count)
+      await until(`${text} is whole`, async () => (await world.askTcp(text)).answers.length === count)
+      const cut = decodeMessage((await askUdp(world.port, query(text)))!) as Message
+      expect([cut.flags & 0x200, cut.answers.length]).toEqual([0x200, 0])
     }
   })
 
@@ -429,7 +442,7 @@ describe('the resolver itself', () => {
       socket.on('error', () => {})
       if (i % 2) socket.write(Uint8Array.of(255, 255, 1, 2, 3))
     }
-    const many = Array.from({ length: 300 }, (_, i) => question(`n${i}.wild.example.com. A`, { id: i, flags: 0x100 }))
+    const many = Array.from({ length: 300 }, (_, i) => question(`n${i}.wild.example.com. TXT`, { id: i, flags: 0x100 }))
     const answers = await world.askManyTcp(many)
     expect(new Set(answers.map(bytes => (bytes[0]! << 8) | bytes[1]!)).size).toBe(300)
     expect(new Set(answers.map(bytes => bytes[3]! & 15))).toEqual(new Set([0]))
@@ -437,6 +450,24 @@ describe('the resolver itself', () => {
     const [formerr] = await world.askManyTcp([many[0]!.slice(0, 25)])
     expect(formerr![3]! & 15).toBe(1)
     for (const socket of idle) socket.destroy()
+  })
+
+  it('over TCP: a question that comes byte by byte is not waited for for ever', async () => {
+    await open([zone])
+    const socket = connect(world.port, '127.0.0.1')
+    socket.on('error', () => {})
+    let isClosed = false
+    socket.on('close', () => {
+      isClosed = true
+    })
+    socket.write(Uint8Array.of(0, 200))
+    let sent = 0
+    for (; sent < 90 && !isClosed; sent++) {
+      socket.write(Uint8Array.of(0))
+      await new Promise(resolve => setTimeout(resolve, 250))
+    }
+    expect(isClosed).toBe(true)
+    await expectMapped()
   })
 
   it('over TCP: a client that takes no answers is not read from for ever', async () => {
@@ -480,10 +511,12 @@ describe('the program', () => {
       await until('it is not ready', async () => (await page(health!, '/readyz'))?.status === 503)
       await world.startMapper()
       await until('it is ready', async () => (await page(health!, '/readyz'))?.status === 200)
-      const answer = await askUdp(port!, question('host.example.com. A'))
-      expect(addressesOf(decodeMessage(answer!) as Message)).toHaveLength(1)
+      await until('it answers', async () => {
+        const answer = await askUdp(port!, question('host.example.com. A'))
+        return answer !== undefined && addressesOf(decodeMessage(answer) as Message).length === 1
+      })
       await until('it counts', async () =>
-        /ipref_dns_questions_total\{way="mapped"\} 1\b/.test((await page(metrics!, '/metrics'))!.text),
+        /ipref_dns_questions_total\{way="mapped"\} [1-9]/.test((await page(metrics!, '/metrics'))!.text),
       )
       child.kill('SIGTERM')
       expect(await ended).toBe(0)
