@@ -128,6 +128,8 @@ export class MapperMessages {
     } else if (set.hash !== head.hash) {
       clearTimeout(set.timer)
       Object.assign(set, startOf(head.hash))
+      // the one in force again: all of it is known
+      if (set.inForceHash === head.hash) for (const one of set.inForce) set.records.set(keyOfHost(one), one)
     }
     set.from = from
     for (const record of records) if (set.records.size < MOST_RECORDS) this.#addRecord(set, record, source)
@@ -138,9 +140,10 @@ export class MapperMessages {
 
   #addRecord(set: HostSet, record: AddressRecord, source: string): void {
     const { native, context, reference } = record
-    const key = `${formatAddress(native)} ${formatAddress(context)} ${formatReference(reference)}`
+    const host: OurAssertion = { kind: 'ours', address: native, contexts: context, reference, where: source }
+    const key = keyOfHost(host)
     if (set.records.has(key)) return
-    set.records.set(key, { kind: 'ours', address: native, contexts: context, reference, where: source })
+    set.records.set(key, host)
     set.hasMore = true
   }
 
@@ -197,6 +200,10 @@ function keyOfSet(source: string, header: { encodedFamily: number; tunnelFamily:
 
 function startOf(hash: bigint): Pick<HostSet, 'hash' | 'records' | 'from' | 'timer' | 'hasMore'> {
   return { hash, records: new Map(), from: undefined, timer: undefined, hasMore: false }
+}
+
+function keyOfHost({ address, contexts, reference }: OurAssertion): string {
+  return `${formatAddress(address)} ${formatAddress(contexts)} ${formatReference(reference)}`
 }
 
 function isInForce({ inForceHash, hash, hasMore }: HostSet): boolean {
