@@ -65,8 +65,15 @@ export class ReferenceBook {
     if (change.do === 'claim') return this.#claim(change, object)
     const { claim } = change
     if (change.do === 'leave') await this.#update(claim, { ...claim.spec, releasedAt: timestamp(now) })
-    else await this.#update(claim, ownedBy(object, change))
+    else await this.#adopt(claim, ownedBy(object, change), now)
     return referenceOf(claim)
+  }
+
+  // only what was let go may be taken up, so that a claim in use never changes hands unseen
+  async #adopt(claim: IprefReference, spec: IprefReferenceSpec, now: number): Promise<void> {
+    const isFree = claim.spec.releasedAt !== undefined
+    const free = isFree ? claim : await this.#update(claim, { ...claim.spec, releasedAt: timestamp(now) })
+    await this.#update(free, spec)
   }
 
   async #claim(change: ClaimChange & { do: 'claim' }, object: IprefService): Promise<string> {
@@ -103,9 +110,10 @@ export class ReferenceBook {
     this.change({ before: claim, now: undefined })
   }
 
-  async #update(claim: IprefReference, spec: IprefReferenceSpec): Promise<void> {
+  async #update(claim: IprefReference, spec: IprefReferenceSpec): Promise<IprefReference> {
     const now = await this.#store.update('IprefReference', { ...claim, spec })
     this.change({ before: claim, now })
+    return now
   }
 
   // random, so that scanning meets nothing; the static rule keeps them apart from dynamic ones (decisions.md 5)

@@ -81,27 +81,22 @@ export const iprefGateway: KindTable = {
 /** Without leading zeros; less than 16 in bits 15..8, so the fourth digit from the right is 0. */
 const HEX = '^([1-9a-f][0-9a-f]{0,2}|[1-9a-f][0-9a-f]{0,27}0[0-9a-f]{3})$'
 
-const fixedFields = ['namespace', 'name', 'slot', 'family'] as const
+const ownerFields = ['namespace', 'name', 'uid', 'slot', 'family'] as const
 
 const claimStays: Rule = rule<IprefReferenceSpec>({
   id: 'claim-stays',
-  problem: 'a claim that is given to another owner',
-  right: 'the same namespace, name, slot and family; delete it, and make another',
+  problem: 'a claim in use that is given to another owner',
+  right:
+    'the namespace, name, uid, slot and family that were there; another owner may take it up when releasedAt was set, and is taken away',
   reason: 'FieldValueForbidden',
   isTransition: true,
-  cel: ['__namespace__', 'name', 'slot', 'family'].map(name => `self.${name} == oldSelf.${name}`).join(' && '),
-  test: (self, old) => fixedFields.every(name => self[name] === old[name]),
-})
-
-const takenUpAgain: Rule = rule<IprefReferenceSpec>({
-  id: 'taken-up-when-released',
-  problem: 'a claim in use that is given to another object',
-  right: 'the uid that was there; an object of the same name may take it up when releasedAt was set, and is taken away',
-  at: 'uid',
-  reason: 'FieldValueForbidden',
-  isTransition: true,
-  cel: 'self.uid == oldSelf.uid || (has(oldSelf.releasedAt) && !has(self.releasedAt))',
-  test: (self, old) => self.uid === old.uid || (old.releasedAt !== undefined && self.releasedAt === undefined),
+  cel: `${ownerFields
+    .map(name => (name === 'namespace' ? '__namespace__' : name))
+    .map(name => `self.${name} == oldSelf.${name}`)
+    .join(' && ')} || (has(oldSelf.releasedAt) && !has(self.releasedAt))`,
+  test: (self, old) =>
+    ownerFields.every(name => self[name] === old[name]) ||
+    (old.releasedAt !== undefined && self.releasedAt === undefined),
 })
 
 export const iprefReference: KindTable = {
@@ -134,7 +129,7 @@ export const iprefReference: KindTable = {
     }),
   ],
   spec: object(
-    'The owner of the reference. It stays.',
+    'The owner of the reference.',
     {
       namespace: required(dnsLabel('Namespace of the IprefService that owns the reference.')),
       name: required(dnsLabel('Name of the IprefService that owns the reference.')),
@@ -147,6 +142,6 @@ export const iprefReference: KindTable = {
         'When the owner was seen gone. The reference is kept for a while, and given to an IprefService of the same name.',
       ),
     },
-    { rules: [claimStays, takenUpAgain] },
+    { rules: [claimStays] },
   ),
 }

@@ -140,7 +140,7 @@ export function renderResourcesPage(): string {
     'ConfigMap `ipref-config`, key `config.yaml`, in the namespace of the operator; `ipref-config.yaml` in a folder of manifests. All mistakes are reported',
     'at once, with line and column, and the last good settings stay in force.',
     '',
-    '```yaml',
+    '```yaml ipref-config.yaml',
     configExample.trimEnd(),
     '```',
     '',

@@ -2,6 +2,7 @@
  * Every example in the pages is read by what it is written for. The word behind the fence says how:
  *
  *   zone ORIGIN [FILE]    the reader of zone files, and the lint of AA records         sh, console   commands of ours: their options are checked by the programs
+ *   yaml ipref-config.yaml   settings of the platform
  *   yaml, corefile, key   written to FILE, where commands of the same page find them    hosts         the reader of hosts files
  *   knot, nsd, named      the program's own check, where it is installed                (nothing)     drawings: not read
  *
@@ -19,6 +20,7 @@ import { parseGatewayConfig } from '../../gateway/config.ts'
 import { parseAgentConfig } from '../../gateway/dns/agentConfig.ts'
 import { parseResolverConfig } from '../../gateway/dns/resolverConfig.ts'
 import { parseHostsFile } from '../../ipref/hostsFile.ts'
+import { parseConfig } from '../../resources/config.ts'
 import { ROOT, read } from './files.ts'
 
 interface Example {
@@ -52,6 +54,10 @@ const examples: readonly Example[] = pages.flatMap(page => {
 
 function of(...kinds: string[]): Example[] {
   return examples.filter(example => kinds.includes(example.kind))
+}
+
+function ofYaml(file: string): Example[] {
+  return of('yaml').filter(({ words }) => words.includes(file))
 }
 
 // each page has a folder of its own
@@ -126,12 +132,19 @@ describe('commands', () => {
 })
 
 describe('settings', () => {
-  it.each(of('yaml'))('$page:$line is a configuration of the gateway', ({ page, text }) => {
-    const parsed = parseGatewayConfig(['-config', 'example.yaml'], path =>
-      path === 'example.yaml' ? inFolder(page, text) : readFile(path),
-    )
-    expect(parsed).toHaveProperty('config')
+  it.each(ofYaml('ipref-config.yaml'))('$page:$line is right as settings of the platform', ({ text, page }) => {
+    expect(parseConfig(text, page)).toHaveProperty('config')
   })
+
+  it.each(of('yaml').filter(({ words }) => !words.includes('ipref-config.yaml')))(
+    '$page:$line is a configuration of the gateway',
+    ({ page, text }) => {
+      const parsed = parseGatewayConfig(['-config', 'example.yaml'], path =>
+        path === 'example.yaml' ? inFolder(page, text) : readFile(path),
+      )
+      expect(parsed).toHaveProperty('config')
+    },
+  )
 
   it.each(of('corefile'))('$page:$line is a configuration of the resolver', ({ text }) => {
     expect(parseResolverConfig(['-corefile', 'Corefile'], () => text)).toHaveProperty('config')

@@ -284,12 +284,10 @@ const claims = [
       ['another service', claim, { ...claim, name: 'other' }, 'spec'],
       ['another slot', claim, { ...claim, slot: 1 }, 'spec'],
       ['another family', claim, { ...claim, family: 'IPv6' }, 'spec'],
-      ['another service, when released', released, { ...claim, name: 'other' }, 'spec'],
-    ],
-    'spec taken-up-when-released': [
+      ['taken away from its owner', claim, { ...claim, uid: 'u-2' }, 'spec'],
       ['taken up by an object of the same name', released, { ...claim, uid: 'u-2' }],
-      ['taken away from its owner', claim, { ...claim, uid: 'u-2' }, 'spec.uid'],
-      ['given to another, yet released', released, { ...released, uid: 'u-2' }, 'spec.uid'],
+      ['taken up by another service', released, { ...claim, name: 'other', slot: 3, uid: 'u-2' }],
+      ['given to another, yet released', released, { ...released, uid: 'u-2' }, 'spec'],
     ],
   }),
 ] satisfies ResourceCase[]
