@@ -17,6 +17,8 @@ import { labSupport } from '../support/userNamespace.ts'
 import { type Inside, OUTSIDE } from './clientsInside.ts'
 import { has } from './programs.ts'
 
+const TRIES = 5
+
 const support = labSupport()
 const isRoot = support.how === 'root'
 const reason = support.how === 'none' ? ` (skipped: ${support.reason})` : ''
@@ -96,6 +98,19 @@ function run(argv: readonly string[], env: Record<string, string> = {}): Promise
   })
 }
 
+/** A client may be told that the mapper is late, on a busy machine: then it is run again, some times. What it found at last. */
+async function found<Value>(
+  expected: Value,
+  read: (ran: Ran) => Value,
+  argv: readonly string[],
+  env = {},
+): Promise<Value> {
+  const wanted = JSON.stringify(expected)
+  let value = read(await run(argv, env))
+  for (let tries = 1; tries < TRIES && JSON.stringify(value) !== wanted; tries++) value = read(await run(argv, env))
+  return value
+}
+
 const names = ['web', 'WEB', 'named', 'multi', 'alias', 'many', 'a.b.wild', 'plain']
 const isAddress = (line: string) => /^(\d+\.){3}\d+$|^[0-9a-f:]+:[0-9a-f:]*$/.test(line)
 const addressesIn = (ran: Ran) => [...new Set(ran.lines.map(line => line.split(/\s+/)[0]!).filter(isAddress))].sort()
@@ -140,18 +155,14 @@ describe.skipIf(support.how === 'none')(`clients of the resolver${reason}`, () =
           async () => {
             // drill stays with UDP when an answer is cut
             const some = names.filter(name => name !== 'many' || isTcp || program !== 'drill')
-            const found = await Promise.all(
-              some.flatMap(name => [
-                run(argv(server, `${name}.example.com`, 'A', isTcp)),
-                run(argv(server, `${name}.example.com`, 'AAAA', isTcp)),
-              ]),
-            )
-            for (const [i, name] of some.entries()) {
-              expect(addressesOf(program, found[2 * i]!), `${name} A: ${found[2 * i]!.errors}`).toEqual(inside.v4[name])
-              expect(addressesOf(program, found[2 * i + 1]!), `${name} AAAA: ${found[2 * i + 1]!.errors}`).toEqual(
-                inside.v6[name],
-              )
+            const read = (ran: Ran) => addressesOf(program, ran)
+            const ask = async (name: string, type: string, expected: string[]) => {
+              const ofClient = await found(expected, read, argv(server, `${name}.example.com`, type, isTcp))
+              expect(ofClient, `${name} ${type}`).toEqual(expected)
             }
+            await Promise.all(
+              some.flatMap(name => [ask(name, 'A', inside.v4[name]!), ask(name, 'AAAA', inside.v6[name]!)]),
+            )
             const [address] = inside.v4.multi!
             const back = await run(argv(server, reverseOf(address!), 'PTR', isTcp))
             expect(back.lines.join('\n')).toContain('multi.example.com.')
@@ -170,11 +181,15 @@ describe.skipIf(support.how === 'none')(`clients of the resolver${reason}`, () =
   ] as const)
     it.skipIf(!glibc)(`glibc over ${way}${glibc ? '' : ' (skipped: getent is not installed)'}`, async () => {
       useNameserver(server)
-      const found = await Promise.all(names.map(name => run(['getent', 'ahosts', `${name}.example.com`], options)))
-      for (const [i, name] of names.entries())
-        expect(addressesIn(found[i]!), name).toEqual([...inside.v4[name]!, ...inside.v6[name]!].sort())
+      await Promise.all(
+        names.map(async name => {
+          const expected = [...inside.v4[name]!, ...inside.v6[name]!].sort()
+          const ofClient = await found(expected, addressesIn, ['getent', 'ahosts', `${name}.example.com`], options)
+          expect(ofClient, name).toEqual(expected)
+        }),
+      )
       const back = await run(['getent', 'hosts', inside.v4.multi![0]!], options)
-      expect(back.lines.join('\n')).toMatch(/\s(many|multi)\.example\.com$/)
+      expect(back.lines.join('\n')).toMatch(/\smulti\.example\.com$/)
       expect((await run(['getent', 'ahosts', 'none.example.com'], options)).code).toBe(2)
     })
 
@@ -188,11 +203,13 @@ describe.skipIf(support.how === 'none')(`clients of the resolver${reason}`, () =
       expect(built.status, built.stderr).toBe(0)
       // before musl 1.2.4 a cut answer is all that there is: `many` is not for it
       const some = names.filter(name => name !== 'many')
-      const found = await Promise.all(some.map(name => run([program, 'addresses', `${name}.example.com`])))
-      for (const [i, name] of some.entries())
-        expect(addressesIn(found[i]!), `${name}: ${found[i]!.lines}`).toEqual(
-          [...inside.v4[name]!, ...inside.v6[name]!].sort(),
-        )
+      await Promise.all(
+        some.map(async name => {
+          const expected = [...inside.v4[name]!, ...inside.v6[name]!].sort()
+          const ofClient = await found(expected, addressesIn, [program, 'addresses', `${name}.example.com`])
+          expect(ofClient, name).toEqual(expected)
+        }),
+      )
       expect((await run([program, 'name', inside.v4.multi![0]!])).lines).toEqual(['multi.example.com'])
       expect(await run([program, 'addresses', 'none.example.com'])).toMatchObject({
         code: 1,
@@ -212,23 +229,25 @@ describe.skipIf(support.how === 'none')(`clients of the resolver${reason}`, () =
         Promise.all(names.map(async name => {
           const full = name + '.example.com'
           const [v4, v6, all] = await Promise.all([resolver.resolve4(full), resolver.resolve6(full), lookup(full, { all: true })])
-          found[name] = { v4: v4.sort(), v6: v6.sort(), all: all.map(one => one.address).sort() }
+          found[name] = { v4: v4.sort(), v6: v6.sort(), all: [...new Set(all.map(one => one.address))].sort() }
         })).then(async () => {
           found.reverse = await resolver.reverse(process.argv[3])
           found.none = await resolver.resolve4('none.example.com').catch(error => error.code)
-          console.log(JSON.stringify(found))
+          const ordered = {}
+          for (const name of [...names, 'reverse', 'none']) ordered[name] = found[name]
+          console.log(JSON.stringify(ordered))
         })`
-      const ran = await run([process.execPath, '-e', script, server, JSON.stringify(names), inside.v4.multi![0]!])
-      expect(ran.lines, ran.errors).toHaveLength(1)
-      const found = JSON.parse(ran.lines[0]!) as Record<string, { v4: string[]; v6: string[]; all: string[] }>
-      for (const name of names) {
-        const [v4, v6] = [inside.v4[name]!, inside.v6[name]!]
-        expect(found[name]!.v4, name).toEqual(v4)
-        expect(found[name]!.v6, name).toEqual(v6)
-        expect([...new Set(found[name]!.all)].sort(), name).toEqual([...v4, ...v6].sort())
-      }
-      expect(found.reverse).toEqual(['multi.example.com'])
-      expect(found.none).toBe('ENOTFOUND')
+      const expected = Object.fromEntries([
+        ...names.map(name => {
+          const [v4, v6] = [inside.v4[name]!, inside.v6[name]!]
+          return [name, { v4, v6, all: [...v4, ...v6].sort() }]
+        }),
+        ['reverse', ['multi.example.com']],
+        ['none', 'ENOTFOUND'],
+      ])
+      const read = (ran: Ran): unknown => (ran.lines[0] ? JSON.parse(ran.lines[0]) : ran.errors)
+      const argv = [process.execPath, '-e', script, server, JSON.stringify(names), inside.v4.multi![0]!]
+      expect(await found(expected, read, argv)).toEqual(expected)
     })
 
   it('whoever is outside local networks is refused by default, over UDP and TCP', async () => {
