@@ -10,7 +10,7 @@
  * exchange ends: attempts are counted, and each has a deadline.
  */
 import { EdnsOption, Rcode } from '../../dns/constants.ts'
-import { HEADER } from '../../dns/message.ts'
+import { HEADER, MAX_MESSAGE } from '../../dns/message.ts'
 import { skipName, walkRecords } from '../../dns/packet.ts'
 
 export interface UpstreamServer {
@@ -442,10 +442,11 @@ function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
   return true
 }
 
-/** The message with a COOKIE option at the end of its OPT record, which is its last. */
+/** The message with a COOKIE option at the end of its OPT record, which is its last. As it was, where there is no room. */
 function withCookie(message: Uint8Array, optAt: number, state: ServerState): Uint8Array {
   const { clientCookie, serverCookie } = state
   const length = clientCookie.length + (serverCookie?.length ?? 0)
+  if (message.length + 4 + length > MAX_MESSAGE) return message.slice()
   const out = new Uint8Array(message.length + 4 + length)
   out.set(message)
   let at = message.length

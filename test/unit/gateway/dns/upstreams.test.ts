@@ -172,6 +172,17 @@ describe('what nobody outside can know', () => {
     expect(other.states[0]!.clientCookie).not.toEqual(other.states[1]!.clientCookie)
   })
 
+  it('no cookie is put into a message that has no room for it', () => {
+    const lab = new Lab({ [ONE]: good })
+    const padding = { code: 12, data: new Uint8Array(65_480) }
+    const message = query('www.example.com. A', { id: 0, edns: edns({ options: [padding] }) })
+    const optAt = message.length - 11 - 4 - padding.data.length
+    const wanted = { servers: lab.states, message, optAt, letters: 'asked', isReadable: isWhole } as const
+    lab.upstreams.ask({ ...wanted, transport: 'tcp', done: () => {} })
+    expect(lab.asked[0]!.bytes.length).toBe(message.length)
+    expect(decoded(lab.asked[0]!.bytes).edns!.options).toEqual([padding])
+  })
+
   it('an answer without the cookie that the server gave is checked over TCP', () => {
     const lab = new Lab({ [ONE]: withCookies(new Uint8Array(8).fill(9)) })
     lab.run()
