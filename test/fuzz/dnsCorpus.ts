@@ -127,6 +127,8 @@ function variants(): Uint8Array[] {
       edns: ednsOf({ options: [cookie, { code: 12, data: new Uint8Array(400) }, { code: 8, data: cookie.data }] }),
     }),
     of({ edns: ednsOf({ version: 1 }) }),
+    // nothing fits beside it
+    of({ edns: ednsOf({ options: [{ code: 12, data: new Uint8Array(65_470) }] }) }),
     of({ questions: [{ name, type: Type.TXT, class: Class.CH }] }),
     questionOf(parseName('1.1.240.10.in-addr.arpa.')!, Type.PTR),
     questionOf(ZONE, Type.SOA, { edns: ednsOf() }),

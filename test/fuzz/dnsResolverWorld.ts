@@ -3,7 +3,7 @@
  * waits; `settle` lets minutes go by in which nobody answers.
  */
 import { formatRcode } from '../../dns/constants.ts'
-import { decodeMessage, HEADER } from '../../dns/message.ts'
+import { decodeMessage, HEADER, MAX_MESSAGE } from '../../dns/message.ts'
 import { walkRecords } from '../../dns/packet.ts'
 import { NewNameBudget } from '../../gateway/dns/access.ts'
 import type { MapperAnswer } from '../../gateway/dns/mapperClient.ts'
@@ -15,6 +15,8 @@ import type { Report, Tally } from './report.ts'
 
 const MOST_UDP = 1232
 const SOCKETS = 4
+/** room of the sockets towards servers */
+const MOST_SENT = 1280
 const MOST_PATIENCE = 400
 
 export const resolverProperties = {
@@ -22,6 +24,7 @@ export const resolverProperties = {
   one: 'resolver: every question has one answer, a response has none',
   length: 'resolver: no answer is longer than allowed',
   fits: 'resolver: answers have the id and the question of the asker',
+  sent: 'resolver: no question to a server is longer than a message',
   ends: 'resolver: every question ends when nobody answers any more',
 } as const
 const P = resolverProperties
@@ -68,11 +71,12 @@ export class ResolverWorld {
     this.#upstreams = new Upstreams({
       choose: () => random.below(SOCKETS),
       send: (socket, server, message) => {
-        if (random.oneIn(200)) return false
+        if (random.oneIn(200) || message.length > MOST_SENT) return false
         this.#open.push({ socket, server, message: message.slice(), done: undefined })
         return true
       },
       askTcp: (server, message, done) => {
+        if (message.length > MAX_MESSAGE) report.broken(P.sent, `${message.length} bytes`, message)
         if (random.oneIn(50)) return done(undefined)
         this.#open.push({ socket: 0, server, message: message.slice(), done })
       },
@@ -113,7 +117,8 @@ export class ResolverWorld {
   ask(bytes: Uint8Array): void {
     const random = this.#random
     this.#tally.received++
-    const overTcp = random.oneIn(8)
+    // datagrams are received into slots of that size
+    const overTcp = random.oneIn(8) || bytes.length > 1024
     const most = overTcp ? 65_535 : random.oneIn(8) ? Math.min(MOST_UDP, 10 * bytes.length) : MOST_UDP
     const isService = !overTcp && random.oneIn(50)
     const asked: Asked = { bytes, answers: 0, isService }
