@@ -17,6 +17,7 @@ import {
 } from '../../ipref/address.ts'
 import type { Config } from '../../resources/config.ts'
 import { API_VERSION, type IprefGateway, type IprefGatewaySpec, type Node } from '../../resources/kinds.ts'
+import type { Network, NetworkGateway } from '../../resources/network.ts'
 import { type Allotment, allot, staticPart } from './slices.ts'
 
 /** On a node: its public addresses, with commas between. */
@@ -30,6 +31,8 @@ export interface GatewayInput {
   missingSince: ReadonlyMap<string, number>
   /** pod and service networks, and addresses of nodes and pods, each with what it is */
   inUse: readonly { what: string; network: string }[]
+  /** where the operator serves the zones */
+  zoneServers: readonly string[]
   now: number
 }
 
@@ -38,34 +41,9 @@ export type GatewayChange =
   | { do: 'complete'; object: IprefGateway }
   | { do: 'release'; object: IprefGateway; why: string }
 
-/** What every gateway reads; a change of it is one write for the whole cluster (decisions.md 19). */
-export interface NetworkPlan {
-  encodingNetworks: string[]
-  /** static parts, shared by all */
-  statics: string[]
-  uplink: 'perNode' | 'single'
-  nodeNetwork: Config['nodeNetwork']
-  inbound: 'allow' | 'deny'
-  podNetworks: string[]
-  serviceNetworks: string[]
-  gateways: NetworkGateway[]
-  /** why no gateway may work; absent: they may */
-  problem?: { reason: 'EncodingNetworkOverlap'; message: string }
-}
-
-export interface NetworkGateway {
-  name: string
-  nodeName?: string
-  nodeAddresses: string[]
-  slices: string[]
-  publicAddresses: string[]
-  publish: boolean
-  problem?: { reason: string; message: string }
-}
-
 export interface GatewayPlan {
   changes: GatewayChange[]
-  network: NetworkPlan
+  network: Network
 }
 
 export function planGateways(input: GatewayInput): GatewayPlan {
@@ -154,7 +132,7 @@ function networkOf(
   kept: readonly IprefGateway[],
   fresh: readonly Node[],
   allotment: Allotment,
-): NetworkPlan {
+): Network {
   const { config, nodes } = input
   const networks = config.encodingNetworks.map(text => parsePrefix(text)!)
   const all = [...kept, ...fresh.map(node => newGateway(node, allotment))]
@@ -170,8 +148,11 @@ function networkOf(
     inbound: config.inbound.default,
     podNetworks: [...config.podNetworks],
     serviceNetworks: [...config.serviceNetworks],
+    internalZone: config.internalZone,
+    ...(config.publicZone === undefined ? {} : { publicZone: config.publicZone }),
+    zoneServers: [...input.zoneServers],
     gateways,
-    ...(problem === undefined ? {} : { problem: { reason: 'EncodingNetworkOverlap' as const, message: problem } }),
+    ...(problem === undefined ? {} : { problem: { reason: 'EncodingNetworkOverlap', message: problem } }),
   }
 }
 

@@ -7,22 +7,22 @@
  */
 import { isDeepStrictEqual } from 'node:util'
 import type { ConfigMap } from '../../resources/kinds.ts'
+import { formatNetwork, NETWORK_KEY, NETWORK_NAME, type Network } from '../../resources/network.ts'
 import { type ResourceStore, StoreError } from '../../resources/store.ts'
 import type { Clock } from '../../runtime/clock.ts'
 import type { Logger } from '../../runtime/log.ts'
 import type { Cluster } from '../cluster.ts'
 import type { Events } from '../events.ts'
 import { clusterNetworks } from '../surroundings.ts'
-import { type GatewayChange, type GatewayPlan, type NetworkPlan, planGateways } from './plan.ts'
-
-export const NETWORK_NAME = 'ipref-network'
-export const NETWORK_KEY = 'network.json'
+import { type GatewayChange, type GatewayPlan, planGateways } from './plan.ts'
 
 export interface GatewayPorts {
   store: ResourceStore
   cluster: Cluster
   /** of the operator: where ipref-network is */
   namespace: string
+  /** where the operator serves the zones */
+  zoneServers(): readonly string[]
   events: Events
   clock: Clock
   log: Logger
@@ -31,7 +31,7 @@ export interface GatewayPorts {
 export class GatewayController {
   readonly #ports: GatewayPorts
   readonly #missingSince = new Map<string, number>()
-  #written: { plan: NetworkPlan } | undefined
+  #written: { plan: Network } | undefined
   #problem: string | undefined
 
   constructor(ports: GatewayPorts) {
@@ -39,7 +39,7 @@ export class GatewayController {
   }
 
   /** What all gateways were told last; undefined: nothing yet. */
-  get network(): NetworkPlan | undefined {
+  get network(): Network | undefined {
     return this.#written?.plan
   }
 
@@ -74,6 +74,7 @@ export class GatewayController {
       gateways,
       missingSince: this.#missingSince,
       inUse: this.#inUse(),
+      zoneServers: this.#ports.zoneServers(),
       now,
     })
   }
@@ -118,7 +119,7 @@ export class GatewayController {
     }
   }
 
-  #tell(network: NetworkPlan): void {
+  #tell(network: Network): void {
     const { log, events, cluster } = this.#ports
     const message = network.problem?.message
     if (message !== undefined && message !== this.#problem) {
@@ -135,11 +136,11 @@ export class GatewayController {
     }
   }
 
-  async #write(network: NetworkPlan): Promise<void> {
+  async #write(network: Network): Promise<void> {
     if (this.#written && isDeepStrictEqual(this.#written.plan, network)) return
     const { store, namespace } = this.#ports
     const key = { namespace, name: NETWORK_NAME }
-    const text = `${JSON.stringify(network, null, 2)}\n`
+    const text = formatNetwork(network)
     const known = await store.get('ConfigMap', key)
     if (known?.data?.[NETWORK_KEY] !== text) {
       const object: ConfigMap = {

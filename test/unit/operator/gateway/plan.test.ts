@@ -21,7 +21,16 @@ const gateway = (name: string, spec: IprefGatewaySpec): IprefGateway => ({
   spec,
 })
 const plan = (input: Partial<GatewayInput>) =>
-  planGateways({ config: config(), nodes: [], gateways: [], missingSince: new Map(), inUse: [], now: 0, ...input })
+  planGateways({
+    config: config(),
+    nodes: [],
+    gateways: [],
+    missingSince: new Map(),
+    inUse: [],
+    zoneServers: [],
+    now: 0,
+    ...input,
+  })
 const seen = ({ changes }: ReturnType<typeof plan>) => changes.map(c => `${c.do} ${c.object.metadata.name}`)
 
 describe('gateways of nodes', () => {
