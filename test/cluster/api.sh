@@ -32,6 +32,7 @@ api_launch() {
   cd "$dir" || return
   setsid nohup "${argv[@]}" >>"$dir/$program.log" 2>&1 8>&- </dev/null &
   echo $! >"$dir/$program.pid"
+  begun "$dir/$program.pid" "$dir"
 }
 
 api_running() { alive "$dir/$1.pid" "$dir"; }
