@@ -92,6 +92,7 @@ export const Errno = {
   ENOMEM: 12,
   EBUSY: 16,
   EEXIST: 17,
+  ENODEV: 19,
   EINVAL: 22,
   ENOSPC: 28,
   EPIPE: 32,

@@ -1,13 +1,22 @@
 /**
  * rtnetlink (rtnetlink(7), netlink(7)): links, addresses and routes of this network namespace.
  *
- *   | nlmsghdr: length type flags sequence pid |  ifinfomsg, ifaddrmsg or rtmsg  | attributes: length type value (padded to 4) |
- *
- * One request, one answer, on a socket of its own that waits two seconds at most; for the main thread at start and on changes.
+ * Messages are in netlinkMessages.ts; VXLAN links, neighbours and rules have files of their own (vxlan.ts, neighbours.ts, rules.ts).
  */
-import { AF_INET, AF_INET6, AF_NETLINK, Errno, SO_RCVTIMEO, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET } from './layouts.ts'
-import { check, close, recv, SysError, send, setsockopt, socket } from './libc.ts'
-import { scratch } from './scratch.ts'
+import { AF_INET, AF_INET6, Errno } from './layouts.ts'
+import {
+  attribute,
+  attributesOf,
+  concat,
+  type Message,
+  NLM_F,
+  nested,
+  request,
+  textOf,
+  tolerate,
+  u32,
+  u32Of,
+} from './netlinkMessages.ts'
 
 const RTM = {
   newLink: 16,
@@ -21,38 +30,46 @@ const RTM = {
   delRoute: 25,
   getRoute: 26,
 } as const
-const NLMSG_ERROR = 2
-const NLMSG_DONE = 3
-const NLM_F = { request: 1, multi: 2, ack: 4, dump: 0x300, replace: 0x100, exclusive: 0x200, create: 0x400 } as const
-const IFLA = { name: 3, mtu: 4, txqueuelen: 13, afSpec: 26 } as const
+const IFLA = { address: 1, name: 3, mtu: 4, txqueuelen: 13, linkInfo: 18, alias: 20, afSpec: 26 } as const
+const IFLA_INFO = { kind: 1, data: 2 } as const
 const IFLA_INET_CONF = 1
 const DEVCONF_RP_FILTER = 8
 const DEVCONF_ACCEPT_LOCAL = 23
 const RP_FILTER_LOOSE = 2
 const IFA = { address: 1, local: 2, flags: 8 } as const
 const IFA_F_NODAD = 0x02
-const RTA = { destination: 1, oif: 4, gateway: 5, prefSource: 7, metrics: 8 } as const
+const RTA = {
+  destination: 1,
+  oif: 4,
+  gateway: 5,
+  priority: 6,
+  prefSource: 7,
+  metrics: 8,
+  table: 15,
+  via: 18,
+} as const
 const RTAX_MTU = 2
+const RTNH_F_ONLINK = 4
 const IFF_UP = 1
-const RT_TABLE_MAIN = 254
+export const RT_TABLE_MAIN = 254
+const RT_TABLE_COMPAT = 252
 const RTPROT_STATIC = 4
-const RT_SCOPE_LINK = 253
-const RTN_UNICAST = 1
-const HEADER = 16
-const AT = 8192
-const ANSWER_AT = 65536
-const ANSWER_BYTES = 1 << 18
-
-interface Message {
-  type: number
-  body: Uint8Array
-}
+const RT_SCOPE = { universe: 0, link: 253 } as const
+const RTN = { unicast: 1, unreachable: 7 } as const
 
 export interface Link {
   index: number
   name: string
   mtu: number
   up: boolean
+  /** 'vxlan', 'veth', 'tun' and so on; '' for hardware */
+  kind: string
+  alias: string
+  hardwareAddress: Uint8Array
+  /** of the device alone: the greater of this and that of `all` is in force */
+  rpFilter: number
+  /** attributes of the kind */
+  data: Uint8Array | undefined
 }
 
 export interface InterfaceAddress {
@@ -64,93 +81,24 @@ export interface InterfaceAddress {
 export interface Route {
   destination: Uint8Array
   length: number
+  /** 0: none, for unreachable */
   interfaceIndex: number
+  kind?: 'unicast' | 'unreachable'
+  /** next hop; it may be of the other family */
+  via?: Uint8Array
+  /** the next hop is on the link, whatever routes say */
+  onLink?: boolean
+  /** absent: main */
+  table?: number
+  /** who made it; absent: static */
+  protocol?: number
+  metric?: number
+  mtu?: number
+  /** preferred source of the host's own packets */
+  source?: Uint8Array
 }
 
-function attribute(type: number, value: Uint8Array): Uint8Array {
-  const bytes = new Uint8Array((4 + value.length + 3) & ~3)
-  new DataView(bytes.buffer).setUint16(0, 4 + value.length, true)
-  new DataView(bytes.buffer).setUint16(2, type, true)
-  bytes.set(value, 4)
-  return bytes
-}
-
-function u32(value: number): Uint8Array {
-  const bytes = new Uint8Array(4)
-  new DataView(bytes.buffer).setUint32(0, value, true)
-  return bytes
-}
-
-function concat(...parts: Uint8Array[]): Uint8Array {
-  return Uint8Array.from(Buffer.concat(parts))
-}
-
-// attributes that begin at `offset` of a message body: type → value
-function attributesOf(body: Uint8Array, offset: number): Map<number, Uint8Array> {
-  const view = new DataView(body.buffer, body.byteOffset, body.length)
-  const found = new Map<number, Uint8Array>()
-  for (let at = offset; at + 4 <= body.length; ) {
-    const length = view.getUint16(at, true)
-    if (length < 4 || at + length > body.length) break
-    found.set(view.getUint16(at + 2, true) & 0x3fff, body.subarray(at + 4, at + length))
-    at += (length + 3) & ~3
-  }
-  return found
-}
-
-function request(what: string, message: { type: number; flags: number; body: Uint8Array }): Message[] {
-  const memory = scratch()
-  const fd = check('socket AF_NETLINK', socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0))
-  try {
-    memory.setPointer(64, 2)
-    memory.setPointer(72, 0)
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, memory.address(64), 16)
-    const length = HEADER + message.body.length
-    memory.view.setUint32(AT, length, true)
-    memory.view.setUint16(AT + 4, message.type, true)
-    memory.view.setUint16(AT + 6, message.flags | NLM_F.request, true)
-    memory.view.setUint32(AT + 8, 1, true)
-    memory.view.setUint32(AT + 12, 0, true)
-    memory.bytes.set(message.body, AT + HEADER)
-    check(what, send(fd, memory.address(AT), length, 0))
-    return receive(what, fd)
-  } finally {
-    close(fd)
-  }
-}
-
-function receive(what: string, fd: number): Message[] {
-  const memory = scratch()
-  const { view } = memory
-  const messages: Message[] = []
-  for (;;) {
-    const got = check(what, recv(fd, memory.address(ANSWER_AT), ANSWER_BYTES, 0))
-    let isMulti = false
-    for (let at = ANSWER_AT; at + HEADER <= ANSWER_AT + got; ) {
-      const length = view.getUint32(at, true)
-      const type = view.getUint16(at + 4, true)
-      if (length < HEADER) break
-      isMulti = (view.getUint16(at + 6, true) & NLM_F.multi) !== 0
-      if (type === NLMSG_DONE) return messages
-      if (type === NLMSG_ERROR) {
-        const error = -view.getInt32(at + HEADER, true)
-        if (error !== 0) throw new SysError(what, error)
-        return messages
-      }
-      messages.push({ type, body: memory.bytes.slice(at + HEADER, at + length) })
-      at += (length + 3) & ~3
-    }
-    if (!isMulti && messages.length > 0) return messages
-  }
-}
-
-function tolerate(errnos: readonly number[], change: () => void): void {
-  try {
-    change()
-  } catch (error) {
-    if (!(error instanceof SysError) || !errnos.includes(error.errno)) throw error
-  }
-}
+const NOTHING = new Uint8Array(0)
 
 // ---- links
 
@@ -168,17 +116,26 @@ export function listLinks(): Link[] {
   return request('list links', { type: RTM.getLink, flags: NLM_F.dump, body: linkBody(0, 0, 0) }).map(({ body }) => {
     const view = new DataView(body.buffer)
     const attributes = attributesOf(body, 16)
-    const name = Buffer.from(attributes.get(IFLA.name) ?? [])
-      .toString()
-      .replace(/\0.*$/, '')
-    const mtu = attributes.get(IFLA.mtu)
+    const info = attributesOf(attributes.get(IFLA.linkInfo) ?? NOTHING, 0)
     return {
       index: view.getInt32(4, true),
-      name,
-      mtu: mtu ? new DataView(mtu.buffer, mtu.byteOffset).getUint32(0, true) : 0,
+      name: textOf(attributes.get(IFLA.name)),
+      mtu: u32Of(attributes.get(IFLA.mtu)) ?? 0,
       up: (view.getUint32(8, true) & IFF_UP) !== 0,
+      kind: textOf(info.get(IFLA_INFO.kind)),
+      alias: textOf(attributes.get(IFLA.alias)),
+      hardwareAddress: (attributes.get(IFLA.address) ?? NOTHING).slice(),
+      rpFilter: rpFilterOf(attributes.get(IFLA.afSpec)),
+      data: info.get(IFLA_INFO.data)?.slice(),
     }
   })
+}
+
+// IFLA_AF_SPEC { AF_INET { IFLA_INET_CONF: one u32 for each setting, from number 1 on } }
+function rpFilterOf(families: Uint8Array | undefined): number {
+  const inet = attributesOf(families ?? NOTHING, 0).get(AF_INET)
+  const settings = attributesOf(inet ?? NOTHING, 0).get(IFLA_INET_CONF)
+  return u32Of(settings?.subarray((DEVCONF_RP_FILTER - 1) * 4)) ?? 0
 }
 
 export function linkByName(name: string): Link | undefined {
@@ -208,6 +165,38 @@ export function setLink(change: LinkChange): void {
     parts.push(attribute(IFLA.afSpec, attribute(AF_INET, conf)))
   }
   request(`set link ${change.index}`, { type: RTM.setLink, flags: NLM_F.ack, body: concat(...parts) })
+}
+
+/** A link of a kind that the kernel makes itself. */
+export function addLink(wanted: {
+  name: string
+  kind: string
+  data: Uint8Array
+  mtu: number
+  alias: string
+  hardwareAddress: Uint8Array
+}): void {
+  const text = (value: string) => Uint8Array.from(Buffer.from(`${value}\0`))
+  const body = concat(
+    linkBody(0, 0, 0),
+    attribute(IFLA.name, text(wanted.name)),
+    attribute(IFLA.mtu, u32(wanted.mtu)),
+    attribute(IFLA.address, wanted.hardwareAddress),
+    nested(IFLA.linkInfo, attribute(IFLA_INFO.kind, text(wanted.kind)), nested(IFLA_INFO.data, wanted.data)),
+  )
+  const flags = NLM_F.ack | NLM_F.create | NLM_F.exclusive
+  request(`add ${wanted.kind} link ${wanted.name}`, { type: RTM.newLink, flags, body })
+  // an alias is taken of links that are there, not of those that are being made
+  const made = linkByName(wanted.name)
+  if (!made) return
+  const named = concat(linkBody(made.index, 0, 0), attribute(IFLA.alias, Uint8Array.from(Buffer.from(wanted.alias))))
+  request(`name link ${wanted.name}`, { type: RTM.setLink, flags: NLM_F.ack, body: named })
+}
+
+export function removeLink(index: number): void {
+  tolerate([Errno.ENODEV], () =>
+    request(`remove link ${index}`, { type: RTM.delLink, flags: NLM_F.ack, body: linkBody(index, 0, 0) }),
+  )
 }
 
 // ---- addresses
@@ -255,55 +244,91 @@ export function listAddresses(): InterfaceAddress[] {
 
 // struct rtmsg { u8 family, dst_len, src_len, tos, table, protocol, scope, type; u32 flags; }
 function routeBody(route: Route): Uint8Array {
+  const { via, mtu, source, metric } = route
   const is4 = route.destination.length === 4
+  const table = route.table ?? RT_TABLE_MAIN
+  const kind = route.kind ?? 'unicast'
   const header = new Uint8Array(12)
   header.set([
     is4 ? AF_INET : AF_INET6,
     route.length,
     0,
     0,
-    RT_TABLE_MAIN,
-    RTPROT_STATIC,
-    is4 ? RT_SCOPE_LINK : 0,
-    RTN_UNICAST,
+    table < 256 ? table : RT_TABLE_COMPAT,
+    route.protocol ?? RTPROT_STATIC,
+    is4 && !via && kind === 'unicast' ? RT_SCOPE.link : RT_SCOPE.universe,
+    RTN[kind],
   ])
-  return concat(header, attribute(RTA.destination, route.destination), attribute(RTA.oif, u32(route.interfaceIndex)))
+  new DataView(header.buffer).setUint32(8, route.onLink ? RTNH_F_ONLINK : 0, true)
+  const parts = [header, attribute(RTA.destination, route.destination), attribute(RTA.table, u32(table))]
+  if (route.interfaceIndex !== 0) parts.push(attribute(RTA.oif, u32(route.interfaceIndex)))
+  if (via?.length === route.destination.length) parts.push(attribute(RTA.gateway, via))
+  // struct rtvia { sa_family_t family; u8 address[]; }
+  else if (via) parts.push(attribute(RTA.via, concat(Uint8Array.of(via.length === 4 ? AF_INET : AF_INET6, 0), via)))
+  if (metric !== undefined) parts.push(attribute(RTA.priority, u32(metric)))
+  if (source) parts.push(attribute(RTA.prefSource, source))
+  if (mtu !== undefined) parts.push(nested(RTA.metrics, attribute(RTAX_MTU, u32(mtu))))
+  return concat(...parts)
 }
 
+/** Takes the place of one to the same destination with the same metric in the same table. */
 export function addRoute(route: Route): void {
   const flags = NLM_F.ack | NLM_F.create | NLM_F.replace
   tolerate([Errno.EEXIST], () => request('add route', { type: RTM.newRoute, flags, body: routeBody(route) }))
 }
 
 export function removeRoute(route: Route): void {
-  tolerate([Errno.ESRCH, Errno.ENOENT], () =>
+  tolerate([Errno.ESRCH, Errno.ENOENT, Errno.ENODEV], () =>
     request('remove route', { type: RTM.delRoute, flags: NLM_F.ack, body: routeBody(route) }),
   )
 }
 
 /** Routes of the main table to more than one address. */
 export function listRoutes(): Route[] {
+  return listAllRoutes().filter(route => route.table === RT_TABLE_MAIN)
+}
+
+/** Routes of all tables. */
+export function listAllRoutes(): Route[] {
   const body = new Uint8Array(12)
   return request('list routes', { type: RTM.getRoute, flags: NLM_F.dump, body }).flatMap(message => {
     const family = message.body[0]
-    if (message.body[4] !== RT_TABLE_MAIN || (family !== AF_INET && family !== AF_INET6)) return []
-    const attributes = attributesOf(message.body, 12)
-    const oif = attributes.get(RTA.oif)
-    const destination = attributes.get(RTA.destination)?.slice() ?? new Uint8Array(family === AF_INET ? 4 : 16)
-    return [
-      {
-        destination,
-        length: message.body[1]!,
-        interfaceIndex: oif ? new DataView(oif.buffer, oif.byteOffset).getUint32(0, true) : 0,
-      },
-    ]
+    return family === AF_INET || family === AF_INET6 ? [routeOf(message)] : []
   })
 }
 
-/** The way to an address: MTU (of the route or else of its interface), interface, and the source address the kernel would take. */
-export function routeTo(
-  address: Uint8Array,
-): { mtu: number; interfaceIndex: number; source: Uint8Array | undefined } | undefined {
+function routeOf({ body }: Message): Route {
+  const attributes = attributesOf(body, 12)
+  const size = body[0] === AF_INET ? 4 : 16
+  const via = attributes.get(RTA.gateway)?.slice() ?? attributes.get(RTA.via)?.slice(2)
+  const source = attributes.get(RTA.prefSource)?.slice()
+  const metric = u32Of(attributes.get(RTA.priority))
+  const mtu = u32Of(attributesOf(attributes.get(RTA.metrics) ?? NOTHING, 0).get(RTAX_MTU))
+  return {
+    destination: attributes.get(RTA.destination)?.slice() ?? new Uint8Array(size),
+    length: body[1]!,
+    interfaceIndex: u32Of(attributes.get(RTA.oif)) ?? 0,
+    kind: body[7] === RTN.unreachable ? 'unreachable' : 'unicast',
+    table: u32Of(attributes.get(RTA.table)) ?? body[4]!,
+    protocol: body[5]!,
+    onLink: (new DataView(body.buffer).getUint32(8, true) & RTNH_F_ONLINK) !== 0,
+    ...(via ? { via } : {}),
+    ...(metric === undefined ? {} : { metric }),
+    ...(mtu === undefined ? {} : { mtu }),
+    ...(source ? { source } : {}),
+  }
+}
+
+/** The way to an address: its MTU, interface and next hop (absent: on the link), and the source address the kernel would take. */
+export interface Way {
+  /** of the route, or else of its interface */
+  mtu: number
+  interfaceIndex: number
+  via: Uint8Array | undefined
+  source: Uint8Array | undefined
+}
+
+export function routeTo(address: Uint8Array): Way | undefined {
   const header = new Uint8Array(12)
   header[0] = address.length === 4 ? AF_INET : AF_INET6
   header[1] = address.length * 8
@@ -317,12 +342,7 @@ export function routeTo(
   })
   const body = answers[0]?.body
   if (!body) return undefined
-  const attributes = attributesOf(body, 12)
-  const oif = attributes.get(RTA.oif)
-  const interfaceIndex = oif ? new DataView(oif.buffer, oif.byteOffset).getUint32(0, true) : 0
-  const metrics = attributes.get(RTA.metrics)
-  const metric = metrics && attributesOf(metrics, 0).get(RTAX_MTU)
+  const { interfaceIndex, mtu, via, source } = routeOf({ type: RTM.newRoute, body })
   const ofLink = listLinks().find(link => link.index === interfaceIndex)?.mtu ?? 1500
-  const mtu = metric ? new DataView(metric.buffer, metric.byteOffset).getUint32(0, true) : ofLink
-  return { mtu: Math.min(mtu, 65535), interfaceIndex, source: attributes.get(RTA.prefSource)?.slice() }
+  return { mtu: Math.min(mtu ?? ofLink, 65535), interfaceIndex, via, source }
 }

@@ -1,5 +1,10 @@
-/** nftables, through its program: scripts are transactions, so nothing is half in force. */
+/** nftables, through its program: scripts are transactions, so nothing is half in force. What may have changed is asked by netlink, at no cost. */
 import { spawn } from 'node:child_process'
+import { attributesOf, NETLINK_NETFILTER, request } from './netlinkMessages.ts'
+
+const NFNL_SUBSYS_NFTABLES = 10
+const NFT_MSG_GETGEN = 16
+const NFTA_GEN_ID = 1
 
 export class NftError extends Error {}
 
@@ -35,4 +40,13 @@ export async function listNft(what: string): Promise<unknown> {
   } catch {
     return undefined
   }
+}
+
+/** A number that differs after every change of any table in this network namespace. */
+export function nftGeneration(): number {
+  const type = (NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_GETGEN
+  // struct nfgenmsg { u8 family; u8 version; be16 resource; }
+  const answers = request('nft generation', { type, flags: 0, body: new Uint8Array(4), protocol: NETLINK_NETFILTER })
+  const id = answers[0] && attributesOf(answers[0].body, 4).get(NFTA_GEN_ID)
+  return id ? new DataView(id.buffer, id.byteOffset).getUint32(0) : 0
 }
