@@ -1,0 +1,133 @@
+/**
+ * Outputs: where records are published, several at once, each on its own.
+ *
+ *   want(desired) ──► apply: the whole, always ──► applied version
+ *                        └─ fails: again after 1, 2, 4 … 300 s, with jitter; what is wanted by then is what is tried
+ *
+ * An output is level-triggered: it is told everything that shall be there, and finds out itself what is different. A runner holds one output, so that none
+ * waits for another.
+ */
+import type { Clock } from '../../runtime/clock.ts'
+import type { Desired } from './desired.ts'
+import type { ZoneKind } from './records.ts'
+
+export interface Applied {
+  /** names that are somebody else's there, and were left alone: why, by `kind name` */
+  conflicts: ReadonlyMap<string, string>
+}
+
+export const NO_CONFLICTS: Applied = { conflicts: new Map() }
+
+export interface Output {
+  /** for people */
+  readonly name: string
+  readonly zones: readonly ZoneKind[]
+  /** Brings everything in order. Rejects with a sentence that says what is wrong and what would be right. */
+  apply(desired: Desired): Promise<Applied>
+  /** The next `apply` takes nothing for granted that it did before. */
+  doubt(): void
+  /** Milliseconds after which it is to look for what others changed; undefined: nobody else can. */
+  readonly lookEveryMs: number | undefined
+  /** Servers that answer with what it publishes, as far as it knows them. */
+  servers(kind: ZoneKind): readonly { host: string; port: number }[]
+  stop(): Promise<void>
+}
+
+export interface OutputState {
+  name: string
+  zones: readonly ZoneKind[]
+  /** version of what was applied last; 0: nothing yet */
+  appliedVersion: number
+  /** why the last attempt failed */
+  problem: string | undefined
+  conflicts: ReadonlyMap<string, string>
+  lastSuccessMs: number | undefined
+}
+
+export interface RunnerPorts {
+  clock: Clock
+  /** 0 to 1 */
+  random(): number
+  onState(state: OutputState): void
+}
+
+const FIRST_RETRY_MS = 1000
+const LAST_RETRY_MS = 300_000
+
+export class OutputRunner {
+  readonly output: Output
+  readonly #ports: RunnerPorts
+  #wanted: Desired | undefined
+  #running: Promise<void> | undefined
+  #isAgain = false
+  #failures = 0
+  #cancel: (() => void) | undefined
+  #isStopped = false
+  state: OutputState
+
+  constructor(output: Output, ports: RunnerPorts) {
+    this.output = output
+    this.#ports = ports
+    const { name, zones } = output
+    this.state = {
+      name,
+      zones,
+      appliedVersion: 0,
+      problem: undefined,
+      conflicts: new Map(),
+      lastSuccessMs: undefined,
+    }
+  }
+
+  want(desired: Desired): void {
+    const isFirst = this.#wanted === undefined
+    this.#wanted = desired
+    // while it fails, changes wait for the back-off
+    if (isFirst || this.#failures === 0) this.#now()
+  }
+
+  /** What is there is not what was applied, or may not be. */
+  again(): void {
+    this.output.doubt()
+    if (this.#failures === 0) this.#now()
+  }
+
+  #now(): void {
+    if (this.#isStopped || !this.#wanted) return
+    if (this.#running) {
+      this.#isAgain = true
+      return
+    }
+    this.#cancel?.()
+    this.#running = this.#run(this.#wanted)
+  }
+
+  async #run(desired: Desired): Promise<void> {
+    const { clock, random, onState } = this.#ports
+    let waitMs = this.output.lookEveryMs
+    try {
+      const { conflicts } = await this.output.apply(desired)
+      this.#failures = 0
+      const { version } = desired
+      this.state = { ...this.state, appliedVersion: version, problem: undefined, conflicts, lastSuccessMs: clock.now() }
+    } catch (error) {
+      this.#failures++
+      waitMs = Math.min(FIRST_RETRY_MS * 2 ** (this.#failures - 1), LAST_RETRY_MS)
+      this.state = { ...this.state, problem: (error as Error).message }
+    }
+    this.#running = undefined
+    if (this.#isStopped) return
+    if (waitMs !== undefined) this.#cancel = clock.after(waitMs * (0.75 + random() / 2), () => this.#now())
+    const isAgain = this.#isAgain && this.#failures === 0
+    this.#isAgain = false
+    onState(this.state)
+    if (isAgain) this.#now()
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopped = true
+    this.#cancel?.()
+    await this.#running
+    await this.output.stop()
+  }
+}
