@@ -89,6 +89,9 @@ export const EdnsOption = {
   EXTENDED_ERROR: 15,
 } as const
 
+/** Services that may answer anything: echo, daytime, quote, chargen, time, DNS, TFTP, NTP, and the tunnel. Told of errors, two could talk for ever (CVE-2024-2169). */
+export const servicePorts: ReadonlySet<number> = new Set([7, 13, 17, 19, 37, 53, 69, 123, 1045])
+
 /** Extended DNS errors (RFC 8914 section 4) */
 export const ExtendedError = {
   other: 0,

@@ -11,6 +11,7 @@
  */
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram'
 import { formatAddress, parseAddress } from '../ipref/address.ts'
+import { Rcode, servicePorts } from './constants.ts'
 import { isNewerSerial } from './message.ts'
 import { formatName, lowerName, type Name } from './name.ts'
 import { DEFAULT_LIMITS, type TcpLimits, TcpListener } from './tcpListener.ts'
@@ -197,7 +198,7 @@ export class ZoneServer {
     this.counters.udpQueries++
     const address = parseAddress(from.address.replace(/%.*/, ''))
     const answer = address && from.port !== 0 ? this.#answer(bytes, { transport: 'udp', address }) : undefined
-    if (!(answer instanceof Uint8Array)) {
+    if (!(answer instanceof Uint8Array) || (servicePorts.has(from.port) && isRefusal(answer))) {
       this.counters.dropped++
       return
     }
@@ -257,4 +258,9 @@ export class ZoneServer {
     if (key.startsWith('transfer ')) this.#log.info(fields, text)
     else this.#log.warn(fields, text)
   }
+}
+
+function isRefusal(answer: Uint8Array): boolean {
+  const rcode = answer[3]! & 15
+  return rcode === Rcode.FORMERR || rcode === Rcode.NOTIMP || rcode === Rcode.REFUSED
 }

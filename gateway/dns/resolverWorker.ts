@@ -7,7 +7,7 @@
  */
 import { randomFillSync } from 'node:crypto'
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
-import { Flag, Opcode, Rcode } from '../../dns/constants.ts'
+import { Flag, Opcode, Rcode, servicePorts } from '../../dns/constants.ts'
 import { HEADER, MAX_MESSAGE } from '../../dns/message.ts'
 import type { Name } from '../../dns/name.ts'
 import { Scan, type ScannedQuery, scanQuery, skipName } from '../../dns/packet.ts'
@@ -45,8 +45,6 @@ const RANDOM_WORDS = 4096
 const ARENA_BYTES = 8 << 20
 const NEW_NAMES_BURST = 20_000
 const NEW_NAMES_PER_SECOND = 1000
-/** Services that may answer anything: echo, daytime, quote, chargen, time, DNS, TFTP, NTP, and the tunnel. */
-const SERVICE_PORTS: ReadonlySet<number> = new Set([7, 13, 17, 19, 37, 53, 69, 123, 1045])
 
 const setup = workerData as ResolverSetup
 const port = parentPort!
@@ -270,7 +268,7 @@ class ResolverWorker {
       overTcp: false,
       from: budgetKey(sockaddr.subarray(start, start + (is4 ? 4 : 16))),
       most,
-      isService: SERVICE_PORTS.has(view.getUint16(name + SOCKADDR.port)),
+      isService: servicePorts.has(view.getUint16(name + SOCKADDR.port)),
       reply: answer => this.#reply(answer, sockaddr, index),
     }
   }
@@ -289,7 +287,7 @@ class ResolverWorker {
     else this.own.limited++
     if (verdict === Access.drop || length < HEADER || (bytes[at + 2]! & 0x80) !== 0) return
     if (((bytes[at + 2]! >> 3) & 15) !== Opcode.QUERY || bytes[at + 4] !== 0 || bytes[at + 5] !== 1) return
-    if (SERVICE_PORTS.has(this.arena.view.getUint16(name + SOCKADDR.port))) return
+    if (servicePorts.has(this.arena.view.getUint16(name + SOCKADDR.port))) return
     const nameEnd = skipName(bytes.subarray(at, at + length), HEADER)
     const end = at + nameEnd + 4
     if (nameEnd < 0 || end > at + length || bytes[at + HEADER]! >= 192) return

@@ -109,6 +109,31 @@ describe('sockets', () => {
     }
   })
 
+  it('services are not told of errors, but get their answers', async () => {
+    const { server, port } = await serve()
+    server.setZone(zone('www A 192.0.2.7'))
+    const service = createSocket('udp4')
+    opened.push({ close: () => new Promise<void>(resolve => service.close(() => resolve())) })
+    await new Promise<void>(resolve => service.bind(1045, '127.0.0.78', resolve))
+    const got: number[] = []
+    const answered = new Promise<void>(resolve => {
+      service.on('message', bytes => {
+        got.push((bytes[0]! << 8) | bytes[1]!)
+        resolve()
+      })
+    })
+    const good = query('www.example.com. A', { id: 5 })
+    const bad = [
+      good.slice(0, 20),
+      query('www.example.net. A'),
+      query('www.example.com. A', { flags: Opcode.UPDATE << 11 }),
+    ]
+    for (const bytes of [...bad, good]) service.send(bytes, port, HOST)
+    await answered
+    expect(got).toEqual([5])
+    expect(server.counters).toMatchObject({ udpQueries: 4, dropped: 3 })
+  })
+
   it('an address that cannot be had is named', async () => {
     const { port } = await serve()
     await expect(serve({ listen: [{ host: HOST, port }] })).rejects.toThrow(`cannot listen on ${HOST} port ${port}`)
