@@ -45,6 +45,8 @@ export interface ResolverHostPorts {
   /** Why the mapper gives no encoded address; absent: it is in another process. */
   whyRefused?(wanted: { family: 4 | 6; context: Uint8Array; reference: bigint }): string | undefined
   onEvent(event: ResolverEvent): void
+  /** how long a client over TCP may say nothing, or be at one question; 10 s if not given */
+  tcpIdleMs?: number
 }
 
 export type ResolverEvent =
@@ -251,7 +253,8 @@ export class ResolverHost {
     const from = (socket.remoteAddress ?? '').replace(/%.*$/, '')
     const address = parseAddress(from) ?? new Uint8Array(4)
     let pending: Buffer = Buffer.alloc(0)
-    socket.setTimeout(TCP_IDLE_MS, () => socket.destroy())
+    const idleMs = this.#ports.tcpIdleMs ?? TCP_IDLE_MS
+    socket.setTimeout(idleMs, () => socket.destroy())
     // a query that comes byte by byte does not keep the connection for ever
     let begun: NodeJS.Timeout | undefined
     socket.on('error', () => socket.destroy())
@@ -279,7 +282,7 @@ export class ResolverHost {
         begun = undefined
       }
       if (!hasRoom()) socket.pause()
-      else if (pending.length > 0) begun ??= setTimeout(() => socket.destroy(), TCP_IDLE_MS)
+      else if (pending.length > 0) begun ??= setTimeout(() => socket.destroy(), idleMs)
     }
     const goOn = () => {
       if (!socket.isPaused() || !hasRoom()) return

@@ -346,7 +346,7 @@ describe('the mapper', () => {
     const found = other.mapper.encodedFor({ context: parseAddress('198.51.100.2')!, reference: 11n, family: 4 })
     const after = addressesOf(await askPatiently('host.example.com. A'))
     expect(after).toEqual(['encoded' in found ? formatData(Type.A, found.encoded) : ''])
-    expect(after[0]).toMatch(/^10\.1[78]\d\./)
+    expect(after[0]).toMatch(/^10\.1(7[6-9]|8\d|9[01])\./)
     expect((await world.ask(reverse)).answers).toHaveLength(0)
   })
 
@@ -453,18 +453,22 @@ describe('the resolver itself', () => {
   })
 
   it('over TCP: a question that comes byte by byte is not waited for for ever', async () => {
-    await open([zone])
+    world = new ResolverWorld()
+    world.tcpIdleMs = 1000
+    const [server] = await world.addServers(zone)
+    await world.startMapper()
+    await world.startResolver('-upstream', server!.text)
     const socket = connect(world.port, '127.0.0.1')
     socket.on('error', () => {})
     let isClosed = false
     socket.on('close', () => {
       isClosed = true
     })
-    socket.write(Uint8Array.of(0, 200))
-    let sent = 0
-    for (; sent < 90 && !isClosed; sent++) {
+    // never as long without a byte as would end it
+    socket.write(Uint8Array.of(0, 255))
+    for (let sent = 0; sent < 250 && !isClosed; sent++) {
       socket.write(Uint8Array.of(0))
-      await new Promise(resolve => setTimeout(resolve, 250))
+      await new Promise(resolve => setTimeout(resolve, 50))
     }
     expect(isClosed).toBe(true)
     await expectMapped()

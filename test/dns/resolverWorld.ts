@@ -49,6 +49,8 @@ export class ResolverWorld {
   readonly events: ResolverEvent[] = []
   #mapper: MapperLab | undefined
   #host: ResolverHost | undefined
+  /** see ResolverHostPorts */
+  tcpIdleMs: number | undefined
 
   /** One server for each function. */
   async addServers(...answering: Answering[]): Promise<TestDnsServer[]> {
@@ -83,7 +85,10 @@ export class ResolverWorld {
     const mapper = argv.includes('-mapper') ? [] : ['-mapper', this.mapperPath]
     const parsed = parseResolverConfig([...listen, ...mapper, ...argv], () => '')
     if (!('config' in parsed)) throw new Error(JSON.stringify(parsed))
-    this.#host = new ResolverHost(parsed.config.resolver, { onEvent: event => this.events.push(event) })
+    this.#host = new ResolverHost(parsed.config.resolver, {
+      onEvent: event => this.events.push(event),
+      ...(this.tcpIdleMs === undefined ? {} : { tcpIdleMs: this.tcpIdleMs }),
+    })
     await this.#host.start()
   }
 
