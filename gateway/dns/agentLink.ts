@@ -28,7 +28,6 @@ const OUTSTANDING = 32
 const AGAIN_MS = 5000
 const UNANSWERED_AFTER = 3
 const AFTER_NACK_MS = 257
-const TICK_MS = 50
 const SPREAD = 0.2
 export const RECONNECT_MS = 10_000
 const MOST_MESSAGE = 65536
@@ -252,6 +251,13 @@ class Keeper {
     this.#resendAt = now + AFTER_NACK_MS
   }
 
+  /** When `tick` has something to do. */
+  get dueAt(): number {
+    let due = Math.min(this.#resendAt, this.#hashAt, (this.#hashAskedAt ?? Number.POSITIVE_INFINITY) + AGAIN_MS)
+    for (const { sentAt } of this.#open.values()) due = Math.min(due, sentAt + AGAIN_MS)
+    return due
+  }
+
   tick(now: number): void {
     if (now >= this.#resendAt) return this.deliver(now)
     for (const batch of this.#open.values()) {
@@ -282,17 +288,18 @@ export class SetDelivery {
   readonly #link: MapperLink
   readonly #settings: DeliverySettings
   #stopTimer: () => void = () => {}
+  #timerAt = Number.POSITIVE_INFINITY
   isUp = false
 
   constructor(link: (events: LinkEvents) => MapperLink, settings: DeliverySettings) {
     this.#settings = settings
-    this.#tickLater()
     this.#link = link({
       onMessage: message => this.#hear(message),
       onUp: () => {
         this.isUp = true
         settings.onUp()
         for (const keeper of this.#keepers.values()) keeper.connected(settings.clock.now())
+        this.#tickWhenDue()
       },
       onDown: why => {
         this.isUp = false
@@ -314,6 +321,7 @@ export class SetDelivery {
     })
     this.#keepers.set(key, keeper)
     if (this.isUp) keeper.deliver(clock.now())
+    this.#tickWhenDue()
   }
 
   get delivered(): { set: HostSet; isDelivered: boolean }[] {
@@ -326,12 +334,18 @@ export class SetDelivery {
     return sum
   }
 
-  #tickLater(): void {
-    this.#stopTimer = this.#settings.clock.after(TICK_MS, () => {
-      this.#tickLater()
-      if (!this.isUp) return
-      const now = this.#settings.clock.now()
-      for (const keeper of this.#keepers.values()) keeper.tick(now)
+  #tickWhenDue(): void {
+    const { clock } = this.#settings
+    let due = Number.POSITIVE_INFINITY
+    if (this.isUp) for (const keeper of this.#keepers.values()) due = Math.min(due, keeper.dueAt)
+    if (due === this.#timerAt) return
+    this.#stopTimer()
+    this.#timerAt = due
+    if (due === Number.POSITIVE_INFINITY) return
+    this.#stopTimer = clock.after(Math.max(0, due - clock.now()), () => {
+      this.#timerAt = Number.POSITIVE_INFINITY
+      if (this.isUp) for (const keeper of this.#keepers.values()) keeper.tick(clock.now())
+      this.#tickWhenDue()
     })
   }
 
@@ -345,9 +359,11 @@ export class SetDelivery {
     else if (answer.mode === Mode.ack) keeper.acknowledged(answer.number, now)
     // the room of one is everybody's
     for (const one of this.#keepers.values()) one.pump(now)
+    this.#tickWhenDue()
   }
 
   stop(): void {
+    this.isUp = false
     this.#stopTimer()
     this.#link.close()
   }

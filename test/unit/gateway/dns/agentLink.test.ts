@@ -342,7 +342,7 @@ describe('a connection', () => {
 
   it.each([
     ['still has the set: its hash, nothing else', 'everything', ['hash at 10010']],
-    ['lost the set: its hash, and 257 ms later all of it', 'refuses hashes', ['hash at 10010', 'data 3 at 10300']],
+    ['lost the set: its hash, and 257 ms later all of it', 'refuses hashes', ['hash at 10010', 'data 3 at 10267']],
   ] as const)('that was lost afterwards, to a mapper that %s', async (_, answering, expected) => {
     lab.up()
     lab.delivery.put(setOf(3))
