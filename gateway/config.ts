@@ -20,6 +20,7 @@ import { type Given, helpText, isOn, parseSettings, SettingsReader } from '../ru
 import { type AgentConfig, readAgentSettings } from './dns/agentConfig.ts'
 import { type ResolverConfig, readResolverSettings } from './dns/resolverConfig.ts'
 import { readZoneSettings, type ZonesConfig } from './dns/zones.ts'
+import { type KubeConfig, readKubeSettings } from './kube/kubeOptions.ts'
 import type { Assertion } from './mapper/assertions.ts'
 import { gatewayIntro, gatewayProgram, options } from './options.ts'
 
@@ -70,6 +71,7 @@ export interface GatewayConfig {
   /** answer native addresses for names of our own network */
   shortcut: boolean
   zones: ZonesConfig | undefined
+  kube: KubeConfig | undefined
   agent: AgentConfig | undefined
   devmode: boolean
   checkOnly: boolean
@@ -157,6 +159,7 @@ class Reader {
       shortcut: this.#settings.boolean('resolver-shortcut'),
       zones: this.#zones(),
       agent: this.#agent(encodingNetworks, contexts.length > 0 ? contexts : bind),
+      kube: readKubeSettings(this.#settings),
       devmode,
       checkOnly: this.#settings.boolean('check-config'),
       cleanup,

@@ -17,11 +17,14 @@ import {
   formatPrefix,
   formatWords,
   isUnspecified,
+  parsePrefix,
   prefixWords,
   wordsFromBytes,
 } from '../ipref/address.ts'
 import { Fault, faultNames } from '../ipref/faults.ts'
 import { encodeReferences, wordsFromReference } from '../ipref/reference.ts'
+import type { Network, NetworkGateway } from '../resources/network.ts'
+import { systemClock, timestamp } from '../runtime/clock.ts'
 import { type Handler, serveControl } from '../runtime/controlSocket.ts'
 import { healthPages, servePages } from '../runtime/http.ts'
 import type { Logger } from '../runtime/log.ts'
@@ -45,6 +48,11 @@ import { Zones } from './dns/zones.ts'
 import type { ForwardSettings } from './forward/environment.ts'
 import { tunMtuOf } from './forward/mtu.ts'
 import { HostFilter } from './hostFilter.ts'
+import { refusalOf } from './kube/network.ts'
+import { openStore } from './kube/openStore.ts'
+import type { Observation } from './kube/report.ts'
+import { KubeSource } from './kube/source.ts'
+import { slice } from './mapper/allocate.ts'
 import type { Assertion } from './mapper/assertions.ts'
 import { Mapper } from './mapper/mapper.ts'
 import { MapperMessages } from './mapper/mapperSocket.ts'
@@ -107,6 +115,8 @@ export class Gateway {
   #messages!: MapperMessages
   #filter: HostFilter | undefined
   #policy!: PolicyTable
+  #kube: KubeSource | undefined
+  #refusal: Observation['refusal']
   #hosts: HostsSource | undefined
   #resolver: ResolverHost | undefined
   #zones: Zones | undefined
@@ -146,12 +156,14 @@ export class Gateway {
     const policy = PolicyTable.allocate(POLICY_ENTRIES)
     this.#policy = new PolicyTable(policy)
     this.#policy.write()
+    await this.#openKube()
     if (!config.devmode) await this.#startPlane(mappings, { buffer: peers, capacity: config.maxPeers }, policy)
     await this.#mapper.setSource('static', config.static)
     this.#startTicks()
     this.#startHosts()
     await this.#startMapperSocket()
     await this.#startDns()
+    this.#kube?.start()
     const control = await serveControl(config.controlSocket, this.#control)
     this.#ends.push(() => control.close())
     await this.#startPages()
@@ -534,6 +546,73 @@ export class Gateway {
     })
   }
 
+  // ---- objects of a cluster
+
+  async #openKube(): Promise<void> {
+    const { kube, dataFolder, bind, contexts } = this.#config
+    if (!kube) return
+    const store = await openStore(kube, this.#log)
+    this.#ends.push(() => store.close())
+    const source = new KubeSource(
+      {
+        name: kube.name,
+        namespace: kube.namespace,
+        stateFile: join(dataFolder, 'cluster.json'),
+        tunnelFamilies: bind.length > 0 ? bind.map(familyOf) : [4, 6],
+        ...(kube.isAlone ? { own: { publicAddresses: contexts.map(formatAddress) } } : {}),
+      },
+      {
+        store,
+        clock: systemClock,
+        log: this.#log,
+        random: Math.random,
+        setAssertions: assertions => this.#mapper.setSource('crd', assertions),
+        setPolicy: policy => this.#policy.write(policy),
+        setPeers: peers => this.#peers.setNamed(peers),
+        setNetwork: (network, self) => this.#setNetwork(network, self),
+        setDomains: () => {},
+        observe: () => this.#observe(),
+        onReleased: () => this.#onFatal(),
+      },
+    )
+    this.#kube = source
+    this.#refusal = { reason: 'WaitingForOperator', message: 'the operator has not said yet which gateways there are' }
+    await source.restore()
+    this.#ends.push(() => source.stop())
+  }
+
+  #setNetwork(network: Network, self: NetworkGateway | undefined): void {
+    const slices = (self?.slices ?? []).flatMap(text => parsePrefix(text) ?? [])
+    this.#mapper.setPools(slices.map(slice))
+    this.#refusal = refusalOf(network, self, this.#config)
+  }
+
+  #observe(): Observation {
+    const now = Date.now()
+    return {
+      version,
+      nodeAddresses: this.#config.bind.filter(address => !isUnspecified(address)).map(formatAddress),
+      tunMtu: this.#device?.mtu,
+      offloads: Object.entries(this.#plane?.offloads ?? {}).flatMap(([name, isOn]) => (isOn ? [name] : [])),
+      peers: this.#peers.status().flatMap(({ address, verified, configured, rttMs, mtu, lastSeenAgo }) =>
+        configured
+          ? [
+              {
+                address: formatWords(address),
+                verified,
+                pathMtu: mtu,
+                ...(rttMs === undefined ? {} : { rttMilliseconds: Math.max(1, Math.round(rttMs)) }),
+                ...(lastSeenAgo === undefined ? {} : { lastSeenTime: timestamp(now - lastSeenAgo * 1000) }),
+              },
+            ]
+          : [],
+      ),
+      unready: this.#unready(),
+      nodeNetwork: undefined,
+      refusal: this.#refusal,
+    }
+  }
+
   // ---- names
 
   async #startDns(): Promise<void> {
@@ -683,6 +762,8 @@ export class Gateway {
         ...this.#unready(),
         ...this.#fileProblems,
         ...(this.#zones?.problems ?? []),
+        ...(this.#refusal ? [this.#refusal.message] : []),
+        ...(this.#kube?.problems ?? []),
         ...(this.#agent?.problems ?? []),
         ...this.#mapper.problems().map(p => (p.assertion.where ? `${p.assertion.where}: ${p.detail}` : p.detail)),
       ],

@@ -6,6 +6,7 @@ import { type OptionGroup, optionsOf, type Program } from '../runtime/settings.t
 import { agentOptions } from './dns/agentOptions.ts'
 import { resolverOptions } from './dns/resolverOptions.ts'
 import { zoneOptions } from './dns/zones.ts'
+import { kubeOptions } from './kube/kubeOptions.ts'
 
 const groups: readonly OptionGroup[] = [
   {
@@ -216,6 +217,7 @@ const groups: readonly OptionGroup[] = [
   { title: 'Resolver', options: resolverOptions(true) },
   { title: 'DNS agent', options: agentOptions(true) },
   { title: 'Zone server', options: zoneOptions },
+  { title: 'Kubernetes', options: kubeOptions },
   {
     title: 'Running',
     options: [
