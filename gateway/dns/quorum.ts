@@ -61,7 +61,7 @@ export class Quorum {
   }
 
   get needed(): number {
-    return Math.ceil(this.#servers.length / 2)
+    return Math.floor(this.#servers.length / 2) + 1
   }
 
   get current(): string | undefined {
