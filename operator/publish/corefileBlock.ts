@@ -30,7 +30,8 @@ export interface Edited {
 
 const BEGIN = '# BEGIN ipref'
 const END = '# END ipref'
-const BLOCK = /^# BEGIN ipref(?: sha256:([0-9a-f]*))?[^\n]*\n([\s\S]*?)^# END ipref[^\n]*(?:\n|$)/m
+/** `joined`: the text before had no end of line at its end, and gets that back */
+const BLOCK = /^# BEGIN ipref(?: sha256:([0-9a-f]*))?( joined)?[^\n]*\n([\s\S]*?)^# END ipref[^\n]*(?:\n|$)/m
 const wholeName = new RegExp(DNS_NAME)
 /** In every cluster; the Corefile may name others. */
 const CLUSTER_ZONES = ['cluster.local', 'in-addr.arpa', 'ip6.arpa']
@@ -50,10 +51,10 @@ export function withBlock(corefile: string, wanted: BlockWanted): Edited {
   const { domains, problems } = allowed(wanted.domains, others)
   const lines = stubDomains({ ...wanted, domains })
   if (found?.lines === lines) return { text: undefined, problems }
-  const block = lines === '' ? '' : marked(lines)
-  const text = found
-    ? corefile.slice(0, found.start) + block + corefile.slice(found.end)
-    : `${corefile}${corefile === '' || corefile.endsWith('\n') || block === '' ? '' : '\n'}${block}`
+  const [before, after] = found ? [corefile.slice(0, found.start), corefile.slice(found.end)] : [corefile, '']
+  const isJoined = before !== '' && !before.endsWith('\n')
+  const block = lines === '' ? '' : marked(lines, isJoined)
+  const text = `${before}${isJoined && block !== '' ? '\n' : ''}${block}${after}`
   return { text: text === corefile ? undefined : text, problems }
 }
 
@@ -64,8 +65,8 @@ export function withoutBlock(corefile: string): Edited {
   return { text: found ? corefile.slice(0, found.start) + corefile.slice(found.end) : undefined, problems: [] }
 }
 
-function marked(lines: string): string {
-  return `${BEGIN} sha256:${hashOf(lines)} (kept by the ipref operator; edit it, and it is left alone)\n${lines}${END}\n`
+function marked(lines: string, isJoined: boolean): string {
+  return `${BEGIN} sha256:${hashOf(lines)}${isJoined ? ' joined' : ''} (kept by the ipref operator; edit it, and it is left alone)\n${lines}${END}\n`
 }
 
 function hashOf(lines: string): string {
@@ -81,10 +82,10 @@ function findBlock(corefile: string): { start: number; end: number; lines: strin
       ? undefined
       : `the Corefile has one of "${BEGIN}" and "${END}" without the other: put it back, or take both away`
   if (begins > 1) return `the Corefile has several "${BEGIN}": leave one of the blocks, or none`
-  const [whole, hash, lines] = match as unknown as [string, string | undefined, string]
-  if (hash !== hashOf(lines))
+  const [whole, hash, joined, lines] = match as unknown as [string, string?, string?, string?]
+  if (lines === undefined || hash !== hashOf(lines))
     return `somebody changed the block between "${BEGIN}" and "${END}": it is left alone; take it away, markers included, and it is made anew`
-  return { start: match.index, end: match.index + whole.length, lines }
+  return { start: match.index - (joined ? 1 : 0), end: match.index + whole.length, lines }
 }
 
 function allowed(domains: readonly string[], others: string): { domains: string[]; problems: string[] } {

@@ -169,6 +169,10 @@ export class DesiredTable {
     return this.#zones.get(kind)!.former.get(key)
   }
 
+  *formerSets(): Iterable<[ZoneKind, OwnedSet]> {
+    for (const [kind, { former }] of this.#zones) for (const set of former.values()) yield [kind, set]
+  }
+
   /** The object that has this name. */
   ownerOf(kind: ZoneKind, name: string): string | undefined {
     return this.#zones.get(kind)!.ownerOf(name)

@@ -12,7 +12,7 @@
 import { formatAddress, parseAddress } from '../../ipref/address.ts'
 import type { Config } from '../../resources/config.ts'
 import type { IprefGateway, IprefPeer, IprefService, ServiceMapping } from '../../resources/kinds.ts'
-import { isNameProblem, memberNameOf, namesOf, PEERS } from '../../resources/names.ts'
+import { isAtOrBelow, isNameProblem, memberNameOf, namesOf, PEERS } from '../../resources/names.ts'
 
 export type ZoneKind = 'internal' | 'public'
 export const zoneKinds = ['internal', 'public'] as const satisfies readonly ZoneKind[]
@@ -99,52 +99,93 @@ export function recordsOfService(
   config: RecordConfig,
   gateways: readonly PublicGateway[],
 ): ObjectRecords {
-  const isPublished = object.metadata.deletionTimestamp === undefined && isAccepted(object)
-  return isPublished ? recordsOnceOf(object, config, gateways) : { internal: [], public: [], leftOut: 0 }
+  const { metadata, status, spec } = object
+  const names = namesOf(object, config)
+  const isPublished = metadata.deletionTimestamp === undefined && isAccepted(object) && !isNameProblem(names)
+  if (!isPublished) return { internal: [], public: [], leftOut: 0 }
+  const place = { namespace: metadata.namespace ?? '', config }
+  // a name that is asked for now and not settled yet is not published, nor is one that was settled and is not asked for any more
+  return recordsUnder(
+    {
+      internal: status?.internalName === names.internal ? names.internal : undefined,
+      public: status?.publicName === names.public ? names.public : undefined,
+    },
+    {
+      mappings: status?.mappings ?? [],
+      ttl: spec.ttlSeconds ?? DEFAULT_TTL,
+      contexts: contextsOf(gateways),
+      nameOf: (member, name, kind) => memberNameOf(member, name, zoneNameOf(kind, config)!, place),
+    },
+  )
 }
 
 export function isAccepted({ status }: IprefService): boolean {
   return status?.conditions?.some(({ type, status: is }) => type === 'Accepted' && is === 'True') === true
 }
 
-/** The same for an object that is being deleted, or not accepted any more: what may still be out there. */
+/** Under the names that its status says, whatever the bounds say now: what may still be out there of an object that is going, or was renamed. */
 export function recordsOnceOf(
-  object: IprefService,
-  config: RecordConfig,
+  { status, spec }: IprefService,
+  { internalZone, publicZone }: RecordConfig,
   gateways: readonly PublicGateway[],
 ): ObjectRecords {
-  const names = namesOf(object, config)
-  const { status, metadata, spec } = object
+  const whole = (member: string, name: string) => `${member}.${name}`
+  return recordsUnder(
+    {
+      internal: within(internalZone, status?.internalName),
+      public: within(publicZone, status?.publicName),
+    },
+    {
+      mappings: status?.mappings ?? [],
+      ttl: spec.ttlSeconds ?? DEFAULT_TTL,
+      contexts: contextsOf(gateways),
+      nameOf: whole,
+    },
+  )
+}
+
+/** Zones may have been others when the status was written. */
+function within(zone: string | undefined, name: string | undefined): string | undefined {
+  return zone !== undefined && name !== undefined && isAtOrBelow(name, zone) ? name : undefined
+}
+
+interface Published {
+  mappings: readonly ServiceMapping[]
+  ttl: number
+  contexts: readonly string[]
+  nameOf(member: string, name: string, kind: ZoneKind): string | undefined
+}
+
+function recordsUnder(names: Partial<Record<ZoneKind, string | undefined>>, published: Published): ObjectRecords {
+  const { ttl, contexts, nameOf } = published
+  const mappings = [...published.mappings].sort((a, b) => a.slot - b.slot || (a.family < b.family ? -1 : 1))
   const records: ObjectRecords = { internal: [], public: [], leftOut: 0 }
-  if (isNameProblem(names) || !status?.mappings?.length) return records
-  const mappings = [...status.mappings].sort((a, b) => a.slot - b.slot || (a.family < b.family ? -1 : 1))
-  const ttl = spec.ttlSeconds ?? DEFAULT_TTL
-  const place = { namespace: metadata.namespace ?? '', config }
-  if (status.internalName === names.internal)
-    for (const [name, of] of groups(names.internal, config.internalZone, mappings, place))
+  if (mappings.length === 0) return records
+  if (names.internal !== undefined)
+    for (const [name, of] of groups(names.internal, mappings, (member, above) => nameOf(member, above, 'internal')))
       records.internal.push(...addressSets(name, ttl, of))
-  const { publicZone } = config
-  const contexts = gateways.flatMap(({ addresses }) => addresses)
-  if (publicZone === undefined || names.public === undefined || contexts.length === 0) return records
-  if (status.publicName !== names.public) return records
-  for (const [name, of] of groups(names.public, publicZone, mappings, place)) {
-    const { values, leftOut } = aaStrings(of, [...new Set(contexts)])
+  if (names.public === undefined || contexts.length === 0) return records
+  for (const [name, of] of groups(names.public, mappings, (member, above) => nameOf(member, above, 'public'))) {
+    const { values, leftOut } = aaStrings(of, contexts)
     records.public.push({ name, type: 'TXT', ttl, values })
     if (name === names.public) records.leftOut = leftOut
   }
   return records
 }
 
+function contextsOf(gateways: readonly PublicGateway[]): string[] {
+  return [...new Set(gateways.flatMap(({ addresses }) => addresses))]
+}
+
 /** The name of the object with all mappings, and the names of StatefulSet members with theirs. */
 function groups(
   name: string,
-  zone: string,
   mappings: readonly ServiceMapping[],
-  place: { namespace: string; config: RecordConfig },
+  nameOf: (member: string, name: string) => string | undefined,
 ): Map<string, ServiceMapping[]> {
   const found = new Map([[name, [...mappings]]])
   for (const mapping of mappings) {
-    const own = mapping.member === undefined ? undefined : memberNameOf(mapping.member, name, zone, place)
+    const own = mapping.member === undefined ? undefined : nameOf(mapping.member, name)
     if (own === undefined) continue
     const known = found.get(own)
     if (known) known.push(mapping)

@@ -39,6 +39,11 @@ export class SerialBook {
     return recordedIn(this.#found)
   }
 
+  /** Somebody else may have recorded since. */
+  doubt(): void {
+    this.#isRead = false
+  }
+
   /** The serial under which this content may be served; recorded when this resolves. `nowS`: seconds since 1970. */
   serialFor(zone: string, hash: string, nowS: number): Promise<number> {
     const next = this.#turn.then(() => this.#serialFor(zone, hash, nowS))

@@ -48,8 +48,10 @@ const PRIVATE = [
   'fe80::/10',
 ]
 
+export const ZONE_SERVER = 'zone server'
+
 export class ZoneServerOutput implements Output {
-  readonly name = 'zone server'
+  readonly name = ZONE_SERVER
   readonly zones: readonly ZoneKind[] = zoneKinds
   readonly #config: ZoneServerConfig
   readonly #settings: Config
@@ -69,6 +71,7 @@ export class ZoneServerOutput implements Output {
   }
 
   doubt(): void {
+    this.#ports.serials.doubt()
     for (const made of this.#made.values()) made.from = undefined
   }
 

@@ -1,0 +1,553 @@
+/**
+ * Publishing: from what the watches say to records, to every output, and back from the DNS to what is said on each object.
+ *
+ *   views ──► records of one object ──► desired (all objects) ──► outputs, each in its own time
+ *                                             └──► read back ──► findings ──► onChange(keys) ──► the service controller writes conditions
+ *
+ * Work is per object: one that changes is computed anew alone, all of them only when gateways or settings change. Only the leader publishes and reads back;
+ * the zone server of every other replica answers with what the leader recorded. Owner of everything under publish/: this class, in one thread.
+ */
+import { isDeepStrictEqual } from 'node:util'
+import type { Message } from '../../dns/message.ts'
+import type { Name } from '../../dns/name.ts'
+import { queryServer } from '../../dns/query.ts'
+import type { Config } from '../../resources/config.ts'
+import type { IprefGateway, IprefPeer, IprefService } from '../../resources/kinds.ts'
+import type { Change, ResourceStore } from '../../resources/store.ts'
+import type { Clock } from '../../runtime/clock.ts'
+import type { Logger } from '../../runtime/log.ts'
+import { fromKey, keyOf } from '../byKey.ts'
+import type { Cluster } from '../cluster.ts'
+import type { Finding } from '../conditions.ts'
+import type { Events } from '../events.ts'
+import type { Publication } from '../service/reconcile.ts'
+import { ClusterDnsKeeper, type ClusterDnsReport } from './clusterDnsKeeper.ts'
+import { DesiredTable, type OwnedSet, type SetChange } from './desired.ts'
+import { type Server, showServer } from './endpoints.ts'
+import { conditionTypes, publishFinding } from './findings.ts'
+import { OutputRunner, type OutputState } from './output.ts'
+import { outputsOf } from './outputsOf.ts'
+import { ReadBack, type ReadEntry } from './readBack.ts'
+import { ReadServers, type SystemDns, systemDns } from './readServers.ts'
+import {
+  isAccepted,
+  type ObjectRecords,
+  type PublicGateway,
+  publicGateways,
+  recordsOfPeer,
+  recordsOfService,
+  recordsOnceOf,
+  setKey,
+  type ZoneKind,
+  zoneKinds,
+  zoneNameOf,
+} from './records.ts'
+import { ZONE_SERVER } from './zoneServerOutput.ts'
+
+export interface PublisherPorts {
+  store: ResourceStore
+  cluster: Cluster
+  events: Events
+  clock: Clock
+  log: Logger
+  /** 0 to 1 */
+  random(): number
+  /** the operator's own */
+  namespace: string
+  /** Where other networks reach a gateway; empty: unknown. */
+  publicAddresses(gateway: IprefGateway): readonly string[]
+  /** IprefServices of which something else is to be said. */
+  onChange(keys: readonly string[]): void
+  dns?: SystemDns
+  ask?(server: Server, question: { name: Name; type: number }): Promise<Message | undefined>
+}
+
+export interface PublishingReport {
+  outputs: readonly OutputState[]
+  /** sets by zone */
+  records: Readonly<Record<ZoneKind, number>>
+  /** sets that are not known to be where they should be */
+  pending: number
+  servers: Readonly<Record<ZoneKind, readonly string[]>>
+  clusterDns: ClusterDnsReport
+}
+
+const PUBLISH_MS = 100
+const TELL_MS = 50
+const MOST_DRIFT_EVENTS = 20
+const DRIFT_EVENTS_MS = 60_000
+
+export class Publisher implements Publication {
+  readonly #ports: PublisherPorts
+  readonly #log: Logger
+  readonly #ask: NonNullable<PublisherPorts['ask']>
+  readonly #records = new Map<string, ObjectRecords>()
+  /** version of the desired records when the sets of an object changed last */
+  readonly #changedAt = new Map<string, number>()
+  /** changed since we lead: of these no older condition says anything */
+  readonly #fresh = new Set<string>()
+  /** objects that are going, whose records were looked for */
+  readonly #suspected = new Set<string>()
+  readonly #dirty = new Set<string>()
+  readonly #servers: ReadServers
+  readonly #asked = new Map<ZoneKind, readonly Server[]>()
+  readonly #clusterDns: ClusterDnsKeeper
+  readonly #drifted = new Set<ZoneKind>()
+  #driftEvents = { since: 0, count: 0 }
+  #config: Config
+  #gateways: PublicGateway[] = []
+  #table: DesiredTable
+  #runners: OutputRunner[] = []
+  #readBack: ReadBack | undefined
+  #timers = new Map<string, () => void>()
+  #isStarted = false
+  #isLeader = false
+
+  constructor(ports: PublisherPorts) {
+    this.#ports = ports
+    this.#log = ports.log.child({ component: 'publish' })
+    this.#ask = ports.ask ?? queryServer
+    const { cluster, clock, store, random } = ports
+    this.#config = cluster.config
+    this.#table = new DesiredTable(zonesOf(this.#config))
+    this.#servers = new ReadServers({
+      dns: ports.dns ?? systemDns(),
+      clock,
+      log: this.#log,
+      known: kind => this.#runners.flatMap(({ output }) => (output.zones.includes(kind) ? output.servers(kind) : [])),
+    })
+    this.#clusterDns = new ClusterDnsKeeper({
+      store,
+      cluster,
+      clock,
+      random,
+      log: this.#log,
+      ask: (server, question) => this.#ask(server, question),
+      published: () => this.#anyPublished(),
+    })
+    cluster.listen('IprefService', change => this.#serviceChanged(change))
+    cluster.listen('IprefPeer', change => this.#peerChanged(change))
+    cluster.listen('IprefGateway', () => this.#later('gateways', PUBLISH_MS, () => this.#gatewaysChanged()))
+    cluster.listen('Node', () => this.#later('gateways', PUBLISH_MS, () => this.#gatewaysChanged()))
+  }
+
+  // ---- life
+
+  /** After the views are filled. As a follower at first. */
+  start(): void {
+    this.#isStarted = true
+    this.#gateways = this.#gatewaysNow()
+    this.#recomputeAll()
+    this.#openOutputs()
+    this.#publish()
+  }
+
+  lead(): void {
+    if (this.#isLeader) return
+    this.#isLeader = true
+    this.#fresh.clear()
+    this.#dirty.clear()
+    // another may have published since
+    for (const { output } of this.#runners) output.doubt()
+    this.#openReadBack()
+    this.#clusterDns.start()
+    this.#publish()
+  }
+
+  async follow(): Promise<void> {
+    if (!this.#isLeader) return
+    this.#isLeader = false
+    this.#closeReadBack()
+    await this.#clusterDns.stop()
+    // the zone server goes on; what only a leader does ends
+    const zoneServer = this.#runners.find(({ output }) => output.name === ZONE_SERVER)
+    this.#runners = this.#runners.filter(runner => runner !== zoneServer)
+    await this.#closeOutputs()
+    if (this.#isStarted) this.#openOutputs(zoneServer)
+  }
+
+  /** The settings of the cluster were replaced. */
+  async configChanged(): Promise<void> {
+    const { config } = this.#ports.cluster
+    const isOther = !isDeepStrictEqual(settingsFor(config), settingsFor(this.#config))
+    this.#config = config
+    if (!this.#isStarted) return
+    if (isOther) {
+      this.#closeReadBack()
+      await this.#closeOutputs()
+      this.#table = new DesiredTable(zonesOf(config))
+      this.#changedAt.clear()
+      this.#suspected.clear()
+      this.#openOutputs()
+    }
+    this.#gateways = this.#gatewaysNow()
+    this.#recomputeAll()
+    if (isOther && this.#isLeader) this.#openReadBack()
+    this.#clusterDns.changed()
+    this.#publish()
+    this.#tell([...this.#records.keys()])
+  }
+
+  async stop(): Promise<void> {
+    this.#isStarted = false
+    this.#isLeader = false
+    for (const cancel of this.#timers.values()) cancel()
+    this.#timers.clear()
+    this.#closeReadBack()
+    await this.#clusterDns.stop()
+    await this.#closeOutputs()
+  }
+
+  #openOutputs(kept?: OutputRunner): void {
+    const { store, clock, random, namespace } = this.#ports
+    this.#servers.forget()
+    const outputs = outputsOf(this.#config, {
+      store,
+      clock,
+      log: this.#log,
+      namespace,
+      isLeader: () => this.#isLeader,
+      onForeignChange: name => this.#runners.find(({ output }) => output.name === name)?.again(),
+    })
+    const onState = (state: OutputState) => this.#outputChanged(state)
+    this.#runners = outputs.map(output =>
+      kept && output.name === kept.output.name ? kept : new OutputRunner(output, { clock, random, onState }),
+    )
+    this.#states.clear()
+  }
+
+  async #closeOutputs(): Promise<void> {
+    const runners = this.#runners
+    this.#runners = []
+    await Promise.all(runners.map(runner => runner.stop()))
+  }
+
+  #openReadBack(): void {
+    const { mode, intervalSeconds } = this.#config.readBack
+    if (mode === 'Off') return
+    const { clock, random } = this.#ports
+    this.#readBack = new ReadBack(
+      { isAuthoritative: mode === 'Authoritative', intervalMs: intervalSeconds * 1000, zones: zonesOf(this.#config) },
+      {
+        clock,
+        random,
+        ask: (server, question) => this.#ask(server, question),
+        servers: kind => this.#serversFor(kind),
+        onEntry: entry => this.#entryChanged(entry),
+        onDrift: entry => this.#drift(entry),
+      },
+    )
+    for (const { kind, sets } of this.#table.snapshot().zones.values())
+      for (const set of sets.values()) this.#readBack.expect(kind, set)
+    for (const [kind, former] of this.#table.formerSets()) this.#readBack.expectGone(kind, former)
+    this.#readBack.start()
+  }
+
+  #closeReadBack(): void {
+    this.#readBack?.stop()
+    this.#readBack = undefined
+  }
+
+  async #serversFor(kind: ZoneKind): Promise<readonly Server[]> {
+    const servers = await this.#servers.of(kind, this.#config)
+    this.#asked.set(kind, servers)
+    return servers
+  }
+
+  // ---- from objects to records
+
+  #gatewaysNow(): PublicGateway[] {
+    const { cluster, publicAddresses } = this.#ports
+    return publicGateways(cluster.gateways(), gateway => publicAddresses(gateway))
+  }
+
+  #gatewaysChanged(): void {
+    if (!this.#isStarted) return
+    const gateways = this.#gatewaysNow()
+    if (isDeepStrictEqual(gateways, this.#gateways)) return
+    const isAnother = gateways.length === 0 || this.#gateways.length === 0
+    this.#gateways = gateways
+    this.#recomputeAll()
+    if (isAnother) this.#tell([...this.#records.keys()])
+  }
+
+  #recomputeAll(): void {
+    const { cluster } = this.#ports
+    for (const object of cluster.services.all()) this.#serviceNow(keyOf(object), object)
+    for (const peer of cluster.peers()) this.#peerNow(peer.metadata.name, peer)
+  }
+
+  #serviceChanged({ before, now }: Change<'IprefService'>): void {
+    if (this.#isStarted) this.#serviceNow(keyOf((now ?? before)!), now)
+  }
+
+  #peerChanged({ before, now }: Change<'IprefPeer'>): void {
+    if (!this.#isStarted) return
+    this.#peerNow(keyOf((now ?? before)!), now)
+    if (!isDeepStrictEqual(before?.spec.domains, now?.spec.domains)) this.#clusterDns.changed()
+  }
+
+  #serviceNow(key: string, object: IprefService | undefined): void {
+    if (!object) {
+      this.#suspected.delete(key)
+      this.#put(key, '', undefined)
+      this.#changedAt.delete(key)
+      this.#fresh.delete(key)
+      return
+    }
+    const { creationTimestamp, uid } = object.metadata
+    this.#put(key, `${creationTimestamp} ${uid}`, recordsOfService(object, this.#config, this.#gateways))
+    this.#suspect(key, object)
+  }
+
+  #peerNow(key: string, peer: IprefPeer | undefined): void {
+    // hosts of peers come before everything: no object has their names
+    this.#put(key, '', peer && recordsOfPeer(peer, this.#config))
+  }
+
+  #put(key: string, age: string, records: ObjectRecords | undefined): void {
+    if (records) this.#records.set(key, records)
+    else this.#records.delete(key)
+    this.#changed(this.#table.set(key, age, records))
+  }
+
+  /** What its status says was published, and is not wanted now: it may be out there since before this program started. */
+  #suspect(key: string, object: IprefService): void {
+    if (this.#suspected.has(key)) return
+    this.#suspected.add(key)
+    const once = recordsOnceOf(object, this.#config, this.#gateways)
+    for (const kind of zoneKinds)
+      for (const set of once[kind]) {
+        const former = { ...set, owner: key }
+        if (!this.#table.suspect(kind, former)) continue
+        this.#changedAt.set(key, this.#table.version)
+        this.#readBack?.expectGone(kind, former)
+        this.#publishSoon()
+      }
+  }
+
+  #changed(changes: readonly SetChange[]): void {
+    if (changes.length === 0) return
+    const { version } = this.#table
+    for (const { kind, now, before } of changes) {
+      if (now) this.#readBack?.expect(kind, now)
+      else if (before) this.#readBack?.expectGone(kind, before)
+      for (const set of [now, before]) {
+        if (!set) continue
+        this.#changedAt.set(set.owner, version)
+        this.#fresh.add(set.owner)
+        this.#tell([set.owner])
+      }
+    }
+    this.#publishSoon()
+  }
+
+  #publishSoon(): void {
+    this.#later('publish', PUBLISH_MS, () => this.#publish())
+  }
+
+  #publish(): void {
+    if (!this.#isStarted) return
+    const desired = this.#table.snapshot()
+    for (const runner of this.#runners) if (this.#isLeader || runner.output.name === ZONE_SERVER) runner.want(desired)
+  }
+
+  // ---- from outputs and from the DNS
+
+  readonly #states = new Map<string, OutputState>()
+
+  #outputChanged(state: OutputState): void {
+    const before = this.#states.get(state.name)
+    this.#states.set(state.name, state)
+    if (state.problem !== before?.problem) {
+      const fields = { output: state.name, ...(state.problem === undefined ? {} : { problem: state.problem }) }
+      if (state.problem !== undefined) this.#log.warn(fields, 'an output does not take the records')
+      else if (before) this.#log.info(fields, 'the output takes the records again')
+    }
+    const isOther = state.problem !== before?.problem || state.appliedVersion !== before?.appliedVersion
+    if (isOther) {
+      const from = before?.appliedVersion ?? 0
+      this.#tell([...this.#changedAt].filter(([, version]) => version > from).map(([key]) => key))
+      if (state.problem === undefined) this.#readBack?.hurry(state.zones)
+      this.#forgetUnreadable()
+    }
+    if (!isDeepStrictEqual(state.conflicts, before?.conflicts ?? new Map()))
+      for (const at of [...state.conflicts.keys(), ...(before?.conflicts.keys() ?? [])]) {
+        const [kind, name] = at.split(' ') as [ZoneKind, string]
+        const owner = this.#table.ownerOf(kind, name)
+        if (owner !== undefined) this.#tell([owner])
+      }
+  }
+
+  /** Where nobody can be asked, what every output has taken away counts as gone. */
+  #forgetUnreadable(): void {
+    for (const [kind, former] of [...this.#table.formerSets()])
+      if (!this.#canRead(kind) && this.#isApplied(kind, former.owner)) this.#table.forget(kind, setKey(former))
+  }
+
+  #entryChanged({ kind, set, former, state }: ReadEntry): void {
+    const one = (set ?? former) as OwnedSet
+    if (!set && state === 'right') {
+      this.#table.forget(kind, setKey(one))
+      this.#readBack?.forget(kind, setKey(one))
+    }
+    this.#tell([one.owner])
+  }
+
+  #drift({ kind, set, problem }: ReadEntry): void {
+    this.#drifted.add(kind)
+    this.#later('drift', PUBLISH_MS, () => {
+      for (const { output } of this.#runners.filter(({ output: one }) =>
+        one.zones.some(zone => this.#drifted.has(zone)),
+      ))
+        this.#runners.find(runner => runner.output === output)?.again()
+      this.#drifted.clear()
+    })
+    const { owner } = set as OwnedSet
+    const now = this.#ports.clock.now()
+    if (now - this.#driftEvents.since >= DRIFT_EVENTS_MS) this.#driftEvents = { since: now, count: 0 }
+    const object = owner.includes('/') ? this.#ports.cluster.services.get(fromKey(owner)) : undefined
+    if (object && this.#driftEvents.count++ < MOST_DRIFT_EVENTS)
+      this.#ports.events.say(object, 'Warning', 'Drifted', `${problem}; published again`)
+  }
+
+  // ---- what is said of objects
+
+  internal(object: IprefService): Finding {
+    return this.#finding('internal', object)
+  }
+
+  public(object: IprefService): Finding {
+    return this.#finding('public', object)
+  }
+
+  #finding(kind: ZoneKind, object: IprefService): Finding {
+    const key = keyOf(object)
+    const records = this.#records.get(key)
+    const sets = records?.[kind] ?? []
+    const taken = sets.find(set => this.#table.ownerOf(kind, set.name) !== key)
+    const entries = sets.map(set => this.#readBack?.get(kind, setKey(set)))
+    const notRight = entries.find(entry => entry?.state !== 'right')
+    const isOff = this.#config.readBack.mode === 'Off'
+    const found = publishFinding({
+      kind,
+      zone: zoneNameOf(kind, this.#config),
+      isAccepted: isAccepted(object),
+      hasMappings: (object.status?.mappings?.length ?? 0) > 0,
+      hasPublicGateway: this.#gateways.length > 0,
+      sets: sets.length,
+      takenBy: taken && this.#table.ownerOf(kind, taken.name),
+      leftOut: kind === 'public' ? (records?.leftOut ?? 0) : 0,
+      outputs: this.#outputsOf(kind).map(({ state }) => ({
+        name: state.name,
+        problem: state.problem,
+        isApplied: state.appliedVersion >= (this.#changedAt.get(key) ?? 0),
+        conflict: sets.map(({ name }) => state.conflicts.get(`${kind} ${name}`)).find(one => one !== undefined),
+      })),
+      read: isOff
+        ? 'off'
+        : {
+            isRight: sets.length > 0 && entries.every(entry => entry?.state === 'right'),
+            hasServers: this.#asked.get(kind)?.length !== 0,
+            isDrifted: entries.some(entry => entry?.wasRight === true && entry.state === 'wrong'),
+            problem: notRight?.problem,
+          },
+    })
+    return this.#heldBack(kind, object, found) ?? found
+  }
+
+  /** Until something is known that was not, a new leader says what the one before it said: else each start would write every object twice. */
+  #heldBack(kind: ZoneKind, { metadata, status }: IprefService, found: Finding): Finding | undefined {
+    const key = keyOf({ metadata })
+    if (found.reason !== 'WaitingForDns' && found.reason !== 'WaitingForOutput') return undefined
+    if (this.#fresh.has(key)) return undefined
+    const isAsked = this.#records.get(key)?.[kind].some(set => (this.#readBack?.get(kind, setKey(set))?.tries ?? 0) > 0)
+    if (isAsked) return undefined
+    const last = status?.conditions?.find(({ type }) => type === conditionTypes[kind])
+    if (last?.status !== 'True' || last.observedGeneration !== metadata.generation) return undefined
+    const { type, status: is, reason, message } = last
+    return { type, status: is, reason, message }
+  }
+
+  isWithdrawn(object: IprefService): boolean {
+    const key = keyOf(object)
+    if (!this.#suspected.has(key) || (this.#records.get(key)?.internal.length ?? 0) > 0) return false
+    const once = recordsOnceOf(object, this.#config, this.#gateways)
+    return zoneKinds.every(kind => {
+      const outputs = this.#outputsOf(kind)
+      if (outputs.length === 0 || once[kind].length === 0) return true
+      if (!this.#isApplied(kind, key)) return false
+      return !this.#canRead(kind) || once[kind].every(set => !this.#table.former(kind, setKey(set)))
+    })
+  }
+
+  #outputsOf(kind: ZoneKind): OutputRunner[] {
+    return this.#runners.filter(({ output }) => output.zones.includes(kind))
+  }
+
+  #isApplied(kind: ZoneKind, key: string): boolean {
+    const version = this.#changedAt.get(key) ?? 0
+    return this.#outputsOf(kind).every(({ state }) => state.appliedVersion >= version)
+  }
+
+  #canRead(kind: ZoneKind): boolean {
+    return this.#readBack !== undefined && this.#asked.get(kind)?.length !== 0
+  }
+
+  #anyPublished(): OwnedSet | undefined {
+    for (const set of this.#table.snapshot().zones.get('internal')?.sets.values() ?? [])
+      if (this.#readBack?.get('internal', setKey(set))?.state === 'right') return set
+    return undefined
+  }
+
+  get report(): PublishingReport {
+    const shown = (kind: ZoneKind) => (this.#asked.get(kind) ?? []).map(showServer)
+    return {
+      outputs: this.#runners.map(({ state }) => state),
+      records: { internal: this.#table.size('internal'), public: this.#table.size('public') },
+      pending: this.#readBack?.pending ?? 0,
+      servers: { internal: shown('internal'), public: shown('public') },
+      clusterDns: this.#clusterDns.report,
+    }
+  }
+
+  // ---- in a while, once
+
+  #tell(keys: readonly string[]): void {
+    for (const key of keys) if (key.includes('/')) this.#dirty.add(key)
+    if (this.#dirty.size === 0 || !this.#isLeader) return
+    this.#later('tell', TELL_MS, () => {
+      const all = [...this.#dirty]
+      this.#dirty.clear()
+      if (all.length > 0) this.#ports.onChange(all)
+    })
+  }
+
+  #later(what: string, ms: number, run: () => void): void {
+    if (this.#timers.has(what)) return
+    this.#timers.set(
+      what,
+      this.#ports.clock.after(ms, () => {
+        this.#timers.delete(what)
+        run()
+      }),
+    )
+  }
+}
+
+function zonesOf(config: Config): Map<ZoneKind, string> {
+  const all = zoneKinds.map(kind => [kind, zoneNameOf(kind, config)] as const)
+  return new Map(all.filter((one): one is readonly [ZoneKind, string] => one[1] !== undefined))
+}
+
+/** What outputs and reading back depend on. */
+function settingsFor({
+  internalZone,
+  publicZone,
+  publishers,
+  readBack,
+  podNetworks,
+  serviceNetworks,
+}: Config): unknown {
+  return { internalZone, publicZone, publishers, readBack, podNetworks, serviceNetworks }
+}
