@@ -14,7 +14,7 @@
  * uplink its two halves lead to the active gateway's node. A node without a gateway refuses encoded addresses that are in no slice.
  */
 import { formatPrefix, type IpFamily, parseAddress, parsePrefix } from '../../ipref/address.ts'
-import { RETURN_TABLE, RULE_FAMILIES, VXLAN_NAMES } from './nodeMarks.ts'
+import { RULE_FAMILIES, VXLAN_NAMES } from './nodeMarks.ts'
 import { hardwareAddressOf, linkLocalOf, VXLAN_OVERHEAD } from './vxlan.ts'
 
 export interface GatewayPlace {
@@ -536,5 +536,3 @@ function sorted(texts: readonly string[]): string[] {
 function distinct(neighbours: readonly NeighbourWanted[]): NeighbourWanted[] {
   return [...new Map(neighbours.map(one => [`${one.device} ${one.address}`, one])).values()]
 }
-
-export { RETURN_TABLE }
