@@ -93,6 +93,8 @@ export function makeCorpus(): Corpus {
   const vectors = loadVectors()
   const names = [...new Set(records.map(record => record.name)), ROOT, longestName(), parseName('nx.example.com.')!]
   const questions = names.flatMap(name => [Type.A, Type.AAAA, Type.TXT, Type.ANY].map(type => questionOf(name, type)))
+  const large = { edns: ednsOf({ payloadSize: 4096 }) }
+  questions.push(...names.flatMap(name => [Type.A, Type.MX].map(type => questionOf(name, type, large))))
   questions.push(...vectors.questions, ...variants())
   const operations = operationsOf(records)
   const big = [questionOf(ZONE, Type.AXFR), questionOf(longestName(), Type.A)]

@@ -4,6 +4,7 @@
  */
 import { Class, Opcode, Type } from '../../dns/constants.ts'
 import { HEADER } from '../../dns/message.ts'
+import { chainOfPointers } from './dnsChain.ts'
 import { joined, type Random } from './random.ts'
 
 /** Places of a message, by what stands there. */
@@ -197,26 +198,6 @@ export class MessageMutator {
     const random = this.#random
     return chainOfPointers(random.pick(LINKS), random.oneIn(2) ? [1, 97] : [], 1 + random.below(3))
   }
-}
-
-/** A message whose first record holds a chain of pointers; the others are named by its end. */
-export function chainOfPointers(links: number, link: readonly number[], named: number): Uint8Array {
-  const step = link.length + 2
-  const length = 1 + links * step
-  const bytes = new Uint8Array(23 + length + 12 * named)
-  bytes.set([1, 2, 0x80, 0, 0, 0, (named + 1) >> 8, (named + 1) & 255, 0, 0, 0, 0, 0, 0, 255, 0, 1, 0, 0, 0, 0])
-  put(bytes, 21, length)
-  let last = 23
-  for (let at = 24; at < 23 + length; at += step) {
-    bytes.set(link, at)
-    put(bytes, at + link.length, 0xc000 | (last & 0x3fff))
-    last = at
-  }
-  for (let at = 23 + length; at < bytes.length; at += 12) {
-    put(bytes, at, 0xc000 | (last & 0x3fff))
-    bytes.set([0, 255, 0, 1], at + 2)
-  }
-  return bytes
 }
 
 function put(bytes: Uint8Array, at: number, value: number): void {

@@ -119,7 +119,7 @@ export class ResolverWorld {
     this.#tally.received++
     // datagrams are received into slots of that size
     const overTcp = random.oneIn(8) || bytes.length > 1024
-    const most = overTcp ? 65_535 : random.oneIn(8) ? Math.min(MOST_UDP, 10 * bytes.length) : MOST_UDP
+    const most = overTcp || random.oneIn(4) ? MAX_MESSAGE : random.oneIn(8) ? 10 * bytes.length : MOST_UDP
     const isService = !overTcp && random.oneIn(50)
     const asked: Asked = { bytes, answers: 0, isService }
     const asker: Asker = {
@@ -127,7 +127,7 @@ export class ResolverWorld {
       from: `10.0.0.${random.below(4)}`,
       most,
       isService,
-      reply: answer => this.#replied(asked, answer, overTcp ? most : Math.min(most, payloadSizeOf(bytes))),
+      reply: answer => this.#replied(asked, answer, overTcp ? most : Math.min(most, MOST_UDP, payloadSizeOf(bytes))),
     }
     this.#asked.add(asked)
     this.#resolver.handle(bytes.slice(), asker)

@@ -104,7 +104,7 @@ export class HostileServer {
       records.push(this.#record(owner, Type.CNAME, nameToBytes(target)))
       owner = random.oneIn(8) ? random.pick(TARGETS) : target
     }
-    const count = random.oneIn(10) ? 120 : 1 + random.below(4)
+    const count = random.oneIn(6) ? 20 + random.below(100) : 1 + random.below(4)
     const wanted = random.oneIn(8) ? random.pick([Type.A, Type.AAAA, Type.TXT, Type.MX]) : type
     for (let i = 0; i < count; i++) records.push(this.#record(owner, wanted, this.#data(wanted)))
     return records
