@@ -1,64 +1,53 @@
 /**
- * ResourceStore in a Kubernetes API server. Watches are in watchLoop.ts, requests in apiClient.ts; here is how objects are named, written and
- * read, and the one door to @kubernetes/client-node: kubeconfig files, service accounts, client certificates, login programs, proxies.
- *
- *   configuration: a file that is named, else $KUBECONFIG, else ~/.kube/config, else the service account of the pod; read again when
- *   the server refuses who we are (401) or TLS fails, and its tokens and certificates every minute
+ * ResourceStore in a Kubernetes API server. Watches are in watchLoop.ts, requests in apiClient.ts, credentials in kubeAccess.ts; here is how objects are named,
+ * written and read.
  *
  * - One field manager: `apply` is server-side apply with force, and all other writes carry the same name.
  * - A create whose answer was lost is tried again; finding the very object there that it asked for counts as done.
  * - `managedFields` are dropped from all that comes in. Pods and Nodes in views hold what kinds.ts names, and labels: write none of them back.
- *
- * The package takes half a second and much memory to load: it is loaded by `open`, and by nobody who has no API server.
  */
-import { Agent as PlainAgent } from 'node:http'
-import { type RequestOptions, Agent as TlsAgent } from 'node:https'
 import { isDeepStrictEqual } from 'node:util'
-import type { KubeConfig } from '@kubernetes/client-node'
-import { type ApiAccess, ApiClient, ApiError, type ApiRequest, type ApiTimes, apiTimes } from './apiClient.ts'
+import { ApiClient, ApiError, type ApiRequest, type ApiTimes, apiTimes } from './apiClient.ts'
 import { type KindName, type Kinds, type KubeObject, kindTable } from './kinds.ts'
+import { KubeAccess } from './kubeAccess.ts'
+import type { CredentialSettings } from './kubeCredentials.ts'
 import { type Key, type ResourceStore, StoreError, type Watched, type WatchOptions } from './store.ts'
 import { PAGE_SIZE, WatchLoop, type WatchPorts, type WatchTimes, watchTimes } from './watchLoop.ts'
 
-export interface KubernetesSettings {
-  /** path; absent: see above */
-  kubeconfig?: string
-  /** of the kubeconfig; absent: its current one */
-  context?: string
-  /** In the pod of a service account; its files are below this folder. */
-  serviceAccountRoot?: string
+export interface KubernetesSettings extends CredentialSettings {
   fieldManager?: string
   userAgent?: string
   times?: Partial<ApiTimes & WatchTimes>
 }
 
 const FIELD_MANAGER = 'ipref-operator'
-const RENEW_MS = 60_000
-
-type Loader = () => KubeConfig
 
 export class KubernetesStore implements ResourceStore {
   readonly #client: ApiClient
   readonly #times: ApiTimes & WatchTimes
   readonly #fieldManager: string
   readonly #loops = new Set<WatchLoop<KindName>>()
-  readonly #credentials: Credentials
+  readonly #access: KubeAccess
 
   /** Rejects with a message for people when there is no configuration; does not talk to the server. */
   static async open(settings: KubernetesSettings = {}): Promise<KubernetesStore> {
-    const { KubeConfig } = await import('@kubernetes/client-node')
-    const load = () => {
-      const config = new KubeConfig()
-      readConfig(config, settings)
-      return config
-    }
-    return new KubernetesStore(new Credentials(load, settings.userAgent ?? 'ipref'), settings)
+    const { kubeconfig, context, serviceAccountRoot } = settings
+    const access = new KubeAccess(
+      {
+        ...(kubeconfig !== undefined && { kubeconfig }),
+        ...(context !== undefined && { context }),
+        ...(serviceAccountRoot !== undefined && { serviceAccountRoot }),
+      },
+      settings.userAgent ?? 'ipref',
+    )
+    await access.access()
+    return new KubernetesStore(access, settings)
   }
 
-  private constructor(credentials: Credentials, settings: KubernetesSettings) {
-    this.#credentials = credentials
+  private constructor(access: KubeAccess, settings: KubernetesSettings) {
+    this.#access = access
     this.#times = { ...apiTimes, ...watchTimes, ...settings.times }
-    this.#client = new ApiClient(credentials, this.#times)
+    this.#client = new ApiClient(access, this.#times)
     this.#fieldManager = settings.fieldManager ?? FIELD_MANAGER
   }
 
@@ -189,7 +178,7 @@ export class KubernetesStore implements ResourceStore {
     this.#loops.clear()
     for (const loop of loops) loop.stop()
     await Promise.all(loops.map(loop => loop.ended()))
-    this.#credentials.close()
+    this.#access.close()
   }
 
   #writer(): Record<string, string> {
@@ -297,97 +286,4 @@ function isPartOf(wanted: unknown, found: unknown): boolean {
 
 function isMissing(error: unknown): boolean {
   return error instanceof ApiError && error.code === 'NotFound'
-}
-
-// ---- who we are
-
-function readConfig(config: KubeConfig, settings: KubernetesSettings): void {
-  const { kubeconfig, context, serviceAccountRoot } = settings
-  if (kubeconfig !== undefined) config.loadFromFile(kubeconfig)
-  else if (serviceAccountRoot !== undefined) config.loadFromCluster(serviceAccountRoot)
-  else config.loadFromDefault()
-  if (context !== undefined) config.setCurrentContext(context)
-  const cluster = config.getCurrentCluster()
-  const where = kubeconfig ?? 'the Kubernetes configuration'
-  if (!cluster)
-    throw new Error(`${where}: no context ${config.getCurrentContext() ?? 'is current'}, or no cluster for it`)
-  // what the package falls back to where nothing is configured
-  if (kubeconfig === undefined && cluster.server === 'http://localhost:8080')
-    throw new Error(
-      'no API server: no kubeconfig is named, KUBECONFIG is not set, and this is no pod with a service account',
-    )
-}
-
-/** Credentials as the configuration gives them now, and the connections that are made with them. */
-class Credentials {
-  readonly #load: Loader
-  readonly #userAgent: string
-  #config: KubeConfig
-  #current: ApiAccess | undefined
-  #material = ''
-  #readAt = 0
-  #isRefused = false
-
-  constructor(load: Loader, userAgent: string) {
-    this.#load = load
-    this.#userAgent = userAgent
-    this.#config = load()
-  }
-
-  async access(): Promise<ApiAccess> {
-    const now = performance.now()
-    if (this.#current && !this.#isRefused && now - this.#readAt < RENEW_MS) return this.#current
-    if (this.#isRefused) this.#config = this.#load()
-    const access = await this.#read(this.#config)
-    this.#isRefused = false
-    this.#readAt = now
-    this.#current = access
-    return access
-  }
-
-  renew(): void {
-    this.#isRefused = true
-  }
-
-  async #read(config: KubeConfig): Promise<ApiAccess> {
-    const options: RequestOptions = {}
-    await config.applyToHTTPSOptions(options)
-    const cluster = config.getCurrentCluster()!
-    const { ca, cert, key, pfx, passphrase, rejectUnauthorized, servername, auth } = options
-    const url = cluster.server.replace(/\/+$/, '')
-    const material = JSON.stringify(
-      [url, cluster.proxyUrl, ca, cert, key, pfx, passphrase, rejectUnauthorized, servername],
-      asText,
-    )
-    const headers: Record<string, string> = { 'user-agent': this.#userAgent }
-    for (const [name, value] of Object.entries(options.headers ?? {}))
-      headers[name.toLowerCase()] = String(value).trim()
-    if (auth) headers.authorization = `Basic ${Buffer.from(auth).toString('base64')}`
-    let agent = this.#current?.agent
-    if (!agent || material !== this.#material) {
-      const tls = { ca, cert, key, pfx, passphrase, rejectUnauthorized, servername }
-      const given = Object.fromEntries(Object.entries(tls).filter(([, value]) => value !== undefined))
-      this.#dropIdle()
-      if (cluster.proxyUrl) agent = options.agent as PlainAgent
-      else agent = url.startsWith('http:') ? new PlainAgent(keeping) : new TlsAgent({ ...keeping, ...given })
-      this.#material = material
-    }
-    return { url, headers, agent }
-  }
-
-  /** Connections in use go on. */
-  #dropIdle(): void {
-    for (const sockets of Object.values(this.#current?.agent.freeSockets ?? {}))
-      for (const socket of sockets ?? []) socket.destroy()
-  }
-
-  close(): void {
-    this.#current?.agent.destroy()
-  }
-}
-
-const keeping = { keepAlive: true, keepAliveMsecs: 30_000 }
-
-function asText(_name: string, value: unknown): unknown {
-  return Buffer.isBuffer(value) ? value.toString('base64') : value
 }

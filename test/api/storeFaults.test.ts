@@ -18,29 +18,35 @@ describe.skipIf(isMissing(server))('faults between a store and an API server', (
   let proxy: FaultyProxy
   let ns: string
   let removeNamespaces: () => Promise<void>
+  /** through the proxy, of all tests that do not close one */
+  let shared: KubernetesStore
   const stores: KubernetesStore[] = []
+  const views: { stop(): void }[] = []
   let labels: Record<string, string>
   let count = 0
+
+  const times = { silenceMs: 1500, firstBackoffMs: 20, lastBackoffMs: 200 }
 
   beforeAll(async () => {
     if (isMissing(server)) throw new Error(server.missing)
     truth = await KubernetesStore.open({ kubeconfig: server.kubeconfig })
     proxy = await startFaultyProxy(server.kubeconfig)
+    shared = await KubernetesStore.open({ kubeconfig: proxy.kubeconfig('first'), times })
     const made = await makeNamespaces(truth)
     ns = made.namespaces[0]
     removeNamespaces = made.remove
   })
   afterEach(async () => {
     proxy.fault = undefined
+    for (const view of views.splice(0)) view.stop()
     for (const store of stores.splice(0)) await store.close()
   })
   afterAll(async () => {
     await removeNamespaces?.()
+    await shared?.close()
     await truth?.close()
     await proxy?.close()
   })
-
-  const times = { silenceMs: 1500, firstBackoffMs: 20, lastBackoffMs: 200 }
 
   async function open(token = 'first'): Promise<KubernetesStore> {
     const store = await KubernetesStore.open({ kubeconfig: proxy.kubeconfig(token), times })
@@ -49,7 +55,7 @@ describe.skipIf(isMissing(server))('faults between a store and an API server', (
   }
 
   /** A watch of objects of this test alone, some of which are there. */
-  async function begin(objects = 5): Promise<Followed & { store: KubernetesStore }> {
+  async function begin(objects = 5, store = shared): Promise<Followed & { store: KubernetesStore }> {
     labels = { test: `fault-${++count}` }
     for (let i = 0; i < objects; i += 20)
       await Promise.all(
@@ -57,8 +63,8 @@ describe.skipIf(isMissing(server))('faults between a store and an API server', (
           truth.create('ConfigMap', configMap(ns, `f${count}-${i + j}`, { text: 'ä€𝄞' }, { labels })),
         ),
       )
-    const store = await open()
     const followed = await follow(store, { namespace: ns, labelSelector: `test=fault-${count}` })
+    views.push(followed.view)
     expect(followed.view.size).toBe(objects)
     return { ...followed, store }
   }
@@ -194,8 +200,7 @@ describe.skipIf(isMissing(server))('faults between a store and an API server', (
     // a list of single requests, too
     refused = 0
     proxy.fault = seen => (seen.query.has('continue') && ++refused ? { status: 410, body: gone } : undefined)
-    const store = await open()
-    expect(await store.list('ConfigMap', { namespace: ns, labelSelector: `test=fault-${count}` })).toHaveLength(
+    expect(await shared.list('ConfigMap', { namespace: ns, labelSelector: `test=fault-${count}` })).toHaveLength(
       followed.view.size,
     )
     expect(refused).toBe(1)
@@ -214,12 +219,12 @@ describe.skipIf(isMissing(server))('faults between a store and an API server', (
     proxy.fault = seen =>
       seen.method === 'GET' && ++refused <= 2 ? { status: 429, headers: { 'retry-after': '1' } } : undefined
     const began = performance.now()
-    expect(await (await open()).get('ConfigMap', { namespace: ns, name: `f${count}-0` })).toBeDefined()
+    expect(await shared.get('ConfigMap', { namespace: ns, name: `f${count}-0` })).toBeDefined()
     expect(performance.now() - began).toBeGreaterThanOrEqual(1990)
   })
 
   it('a token that is not accepted any more is read again', async () => {
-    const followed = await begin()
+    const followed = await begin(5, await open())
     proxy.tokens = new Set(['second'])
     proxy.cutAll()
     await change(1)
@@ -348,14 +353,14 @@ describe.skipIf(isMissing(server))('faults between a store and an API server', (
   })
 
   it('a watch of what is not served, or not ours to see, is refused at once', async () => {
-    const store = await open()
+    const store = shared
     await expect(store.watch('DNSEndpoint', {}, { onChange() {} })).rejects.toMatchObject({ code: 'NoSuchKind' })
     proxy.fault = () => ({ status: 403, body: '{}' })
     await expect(store.watch('ConfigMap', {}, { onChange() {} })).rejects.toMatchObject({ code: 'Forbidden' })
   })
 
   it('a store that is closed leaves no connection, and its watches tell nothing', async () => {
-    const { store, changes } = await begin(1)
+    const { store, changes } = await begin(1, await open())
     await store.close()
     const told = changes.length
     await change(1)

@@ -72,7 +72,7 @@ describe('doors to the outside', () => {
     ['node:sqlite', 'gateway/mapper/store.ts', 'resources/folderLock.ts'],
     ['pino', 'runtime/log.ts'],
     ['prom-client', 'gateway/metrics.ts'],
-    ['@kubernetes/client-node', 'resources/kubernetesStore.ts'],
+    ['@kubernetes/client-node', 'resources/kubeCredentials.ts'],
   ])('%s is imported by %s alone', (name, ...doors) => {
     expect([...new Set(all.filter(one => one.target === name).map(one => one.file))].sort()).toEqual(doors)
   })
