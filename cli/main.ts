@@ -10,6 +10,7 @@ const USAGE = `usage: ipref COMMAND [OPTIONS]
   gateway    connect this network with other IPREF networks
   resolver   answer DNS questions for names with AA records, with the mapper of any gateway
   dns-agent  publish the hosts of zones, to the mapper of any gateway
+  operator   publish what IprefService objects say: of a cluster, or of a folder of YAML
   status     what a running gateway maps, whom it talks to, what is wrong
   trace      what becomes of a question for a name, or a packet to an address, step by step
   aa         check the AA records of a zone: ipref aa lint ZONE-OR-FILE
@@ -25,10 +26,13 @@ const gateway = async (argv: Argv) => (await import('../gateway/main.ts')).main(
 const resolver = async (argv: Argv) => (await import('../gateway/dns/resolverMain.ts')).main(argv)
 const agent = async (argv: Argv) => (await import('../gateway/dns/agentMain.ts')).main(argv)
 
+const operator = async (argv: Argv) => (await import('../operator/main.ts')).main(argv)
+
 const commands: Readonly<Record<string, (argv: Argv) => Promise<number> | number>> = {
   gateway,
   resolver,
   'dns-agent': agent,
+  operator,
   status: runStatus,
   trace: runTrace,
   aa: runAa,

@@ -27,8 +27,9 @@ const options: readonly Option[] = [
   {
     name: 'namespace',
     kind: 'text',
+    standard: 'ipref',
     value: 'NAMESPACE',
-    help: "the operator's own namespace; default: that of the pod, else ipref",
+    help: "the operator's own namespace",
   },
   {
     name: 'settings',
@@ -139,21 +140,16 @@ export type ParsedOperatorConfig =
   | { help: string }
   | { version: true }
 
-/** `podNamespace`: what the pod was told of itself. */
-export function parseOperatorConfig(
-  argv: readonly string[],
-  readFile: (path: string) => string,
-  podNamespace: string | undefined,
-): ParsedOperatorConfig {
+export function parseOperatorConfig(argv: readonly string[], readFile: (path: string) => string): ParsedOperatorConfig {
   const problems: string[] = []
   const { given } = parseSettings(operatorProgram, argv, readFile, problems)
   if (isOn(given.get('help'))) return { help: helpText(operatorProgram, operatorIntro) }
   if (isOn(given.get('version'))) return { version: true }
-  const config = read(given, problems, podNamespace)
+  const config = read(given, problems)
   return problems.length > 0 ? { problems } : { config: Object.freeze(config) }
 }
 
-function read(given: Map<string, Given[]>, problems: string[], podNamespace: string | undefined): OperatorConfig {
+function read(given: Map<string, Given[]>, problems: string[]): OperatorConfig {
   const all = new Map(operatorProgram.groups.flatMap(g => g.options.map(option => [option.name, option] as const)))
   const settings = new SettingsReader(all, given, problems)
   const optional = (name: string) => settings.values(name).at(-1)?.text
@@ -164,7 +160,7 @@ function read(given: Map<string, Given[]>, problems: string[], podNamespace: str
     manifests,
     kubeconfig: optional('kubeconfig'),
     context: optional('context'),
-    namespace: optional('namespace') ?? podNamespace ?? 'ipref',
+    namespace: settings.text('namespace'),
     settings: settings.text('settings'),
     leaderElect: settings.boolean('leader-elect'),
     identity: optional('identity') ?? `${hostname()}_${process.pid}`,
