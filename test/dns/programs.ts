@@ -18,12 +18,15 @@ export function has(program: string): boolean {
   return spawnSync('sh', ['-c', `command -v ${program}`], { env, stdio: 'ignore' }).status === 0
 }
 
-export interface Secondary {
+export interface Server {
   port: number
   /** what it has written so far */
   log(): string
+  /** reads its zone files again */
+  reload(): void
   stop(): Promise<void>
 }
+export type Secondary = Server
 
 export interface SecondarySettings {
   folder: string
@@ -125,6 +128,107 @@ zone "${zone}" {
   }),
 }
 
+export interface PrimarySettings {
+  folder: string
+  zone: string
+  port: number
+  secret: string
+  /** who is told of changes, on HOST */
+  notifyPort: number
+}
+
+/** How each program is told to be a primary of the zone in the file `zone`, which it reads again on SIGHUP. */
+export const primaries: Readonly<Record<string, (settings: PrimarySettings) => { config: string; argv: string[] }>> = {
+  knotd: ({ folder, zone, port, secret, notifyPort }) => ({
+    argv: ['-c', join(folder, 'conf')],
+    config: `server:
+    rundir: ${folder}
+    listen: ${HOST}@${port}
+database:
+    storage: ${folder}
+log:
+  - target: stderr
+    any: info
+key:
+  - id: transfer
+    algorithm: hmac-sha256
+    secret: ${secret}
+remote:
+  - id: agent
+    address: ${HOST}@${notifyPort}
+    key: transfer
+acl:
+  - id: transfer
+    key: transfer
+    action: transfer
+zone:
+  - domain: ${zone}
+    storage: ${folder}
+    file: zone
+    zonefile-sync: -1
+    zonefile-load: whole
+    journal-content: none
+    notify: agent
+    acl: transfer
+`,
+  }),
+  nsd: ({ folder, zone, port, secret, notifyPort }) => ({
+    argv: ['-d', '-c', join(folder, 'conf')],
+    config: `server:
+    ip-address: ${HOST}@${port}
+    server-count: 1
+    username: ""
+    chroot: ""
+    database: ""
+    zonesdir: "${folder}"
+    zonelistfile: "${folder}/zone.list"
+    pidfile: "${folder}/pid"
+    xfrdfile: "${folder}/xfrd.state"
+    xfrdir: "${folder}"
+    verbosity: 2
+remote-control:
+    control-enable: no
+key:
+    name: transfer
+    algorithm: hmac-sha256
+    secret: "${secret}"
+zone:
+    name: ${zone}
+    zonefile: "${folder}/zone"
+    notify: ${HOST}@${notifyPort} transfer
+    provide-xfr: ${HOST} transfer
+`,
+  }),
+  named: ({ folder, zone, port, secret, notifyPort }) => ({
+    argv: ['-g', '-n', '1', '-c', join(folder, 'conf')],
+    config: `options {
+    directory "${folder}";
+    pid-file "${folder}/pid";
+    session-keyfile "${folder}/session.key";
+    managed-keys-directory "${folder}";
+    listen-on port ${port} { ${HOST}; };
+    listen-on-v6 { none; };
+    recursion no;
+    dnssec-validation no;
+    notify-delay 0;
+};
+controls { };
+key "transfer" { algorithm hmac-sha256; secret "${secret}"; };
+zone "${zone}" {
+    type primary;
+    file "${folder}/zone";
+    allow-transfer { key "transfer"; };
+    notify explicit;
+    also-notify { ${HOST} port ${notifyPort} key "transfer"; };
+};
+`,
+  }),
+}
+
+export function startPrimary(program: string, settings: PrimarySettings): Server {
+  return startServer(program, { ...settings, ...primaries[program]!(settings) })
+}
+
 export function startSecondary(program: string, settings: SecondarySettings): Secondary {
   return startServer(program, { ...settings, ...secondaries[program]!(settings) })
 }
@@ -133,7 +237,7 @@ export function startSecondary(program: string, settings: SecondarySettings): Se
 export function startServer(
   program: string,
   settings: { folder: string; config: string; argv: readonly string[]; port: number },
-): Secondary {
+): Server {
   const { folder, config, argv, port } = settings
   mkdirSync(folder, { recursive: true })
   writeFileSync(join(folder, 'conf'), config, { mode: 0o600 })
@@ -141,7 +245,7 @@ export function startServer(
   let text = ''
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (data: Buffer) => (text += data.toString()))
   child.on('error', error => (text += error.message))
-  return { port, log: () => text, stop: () => end(child) }
+  return { port, log: () => text, reload: () => void child.kill('SIGHUP'), stop: () => end(child) }
 }
 
 async function end(child: ChildProcess): Promise<void> {
