@@ -43,6 +43,8 @@ export function mergeApplied<Object extends KubeObject>(
   const saidByOthers = new Set(others.flatMap(([, paths]) => paths))
   for (const path of owners[manager] ?? [])
     if (!leaves.has(path) && !saidByOthers.has(path)) removeAt(object, stepsOf(path))
+  // others say that a map is there, even an empty one
+  for (const path of saidByOthers) if (valueAt(object, stepsOf(path)) === undefined) setAt(object, stepsOf(path), {})
   const next: Record<string, readonly string[]> = {}
   const before = structuredClone(object)
   for (const [path, value] of leaves) setAt(object, stepsOf(path), value)

@@ -30,18 +30,22 @@ function labelTest(text: string): Test<Labels> {
   if (set) {
     const [, key, word, list] = set
     const values = list!.split(',').map(value => value.trim())
-    const has = (labels: Labels) => key! in labels && values.includes(labels[key!]!)
+    const has = (labels: Labels) => values.includes(labelOf(labels, key!)!)
     return word === 'in' ? has : labels => !has(labels)
   }
   const equal = /^([^\s!=(),]+)\s*(==|=|!=)\s*([^\s!=(),]*)$/.exec(text)
   if (equal) {
     const [, key, sign, value] = equal
-    return sign === '!=' ? labels => labels[key!] !== value : labels => labels[key!] === value
+    return labels => (labelOf(labels, key!) === value) === (sign !== '!=')
   }
   const present = /^(!?)\s*([^\s!=(),]+)$/.exec(text)
   if (!present) throw new Error(`${text} is no label selector`)
   const [, not, key] = present
-  return labels => key! in labels === (not === '')
+  return labels => (labelOf(labels, key!) !== undefined) === (not === '')
+}
+
+function labelOf(labels: Labels, key: string): string | undefined {
+  return Object.hasOwn(labels, key) ? labels[key] : undefined
 }
 
 function parseFieldSelector(text: string): Test<KubeObject> {
@@ -71,7 +75,7 @@ function splitOutside(text: string): string[] {
 /** The empty selector matches everything. */
 export function matchesLabels(selector: LabelSelector, labels: Labels = {}): boolean {
   const { matchLabels = {}, matchExpressions = [] } = selector
-  if (!Object.entries(matchLabels).every(([key, value]) => labels[key] === value)) return false
+  if (!Object.entries(matchLabels).every(([key, value]) => labelOf(labels, key) === value)) return false
   return matchExpressions.every(({ key, operator, values = [] }) => {
     const has = Object.hasOwn(labels, key)
     switch (operator) {
