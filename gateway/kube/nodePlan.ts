@@ -5,7 +5,7 @@
  *
  * Only what bears one of our marks (nodeMarks.ts) is in `Current`, so nothing of others can be changed by what comes out here.
  */
-import type { Desired, LinkWanted, NeighbourWanted, RouteWanted, RuleWanted } from './nodeDesired.ts'
+import type { Desired, LinkWanted, NeighbourWanted, RouteWanted, RuleWanted } from './nodeTypes.ts'
 
 export interface CurrentLink extends LinkWanted {
   isUp: boolean

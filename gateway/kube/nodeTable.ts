@@ -9,8 +9,9 @@
  *
  * Why each row: design.md section 7 (source identity), decisions.md 26, 27 and 33. The table is put in force as a whole, in one transaction.
  */
-import { familyOfText, type TableWanted } from './nodeDesired.ts'
+import { familyOfText } from './nodeDesired.ts'
 import { NODE_TABLE, PROBE_PORT, VXLAN_PORT } from './nodeMarks.ts'
+import type { TableWanted } from './nodeTypes.ts'
 
 export const TABLE_REMOVAL = `table inet ${NODE_TABLE} {}\ndelete table inet ${NODE_TABLE}\n`
 

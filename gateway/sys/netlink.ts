@@ -319,30 +319,26 @@ function routeOf({ body }: Message): Route {
   }
 }
 
-/** The way to an address: its MTU, interface and next hop (absent: on the link), and the source address the kernel would take. */
-export interface Way {
-  /** of the route, or else of its interface */
-  mtu: number
-  interfaceIndex: number
-  via: Uint8Array | undefined
-  source: Uint8Array | undefined
-}
-
-export function routeTo(address: Uint8Array): Way | undefined {
+/** The route that the kernel would take to an address. */
+export function lookUpRoute(address: Uint8Array): Route | undefined {
   const header = new Uint8Array(12)
   header[0] = address.length === 4 ? AF_INET : AF_INET6
   header[1] = address.length * 8
   let answers: Message[] = []
   tolerate([Errno.ENETUNREACH, Errno.EHOSTUNREACH, Errno.ESRCH], () => {
-    answers = request('get route', {
-      type: RTM.getRoute,
-      flags: 0,
-      body: concat(header, attribute(RTA.destination, address)),
-    })
+    const body = concat(header, attribute(RTA.destination, address))
+    answers = request('get route', { type: RTM.getRoute, flags: 0, body })
   })
-  const body = answers[0]?.body
-  if (!body) return undefined
-  const { interfaceIndex, mtu, via, source } = routeOf({ type: RTM.newRoute, body })
-  const ofLink = listLinks().find(link => link.index === interfaceIndex)?.mtu ?? 1500
-  return { mtu: Math.min(mtu ?? ofLink, 65535), interfaceIndex, via, source }
+  return answers[0] && routeOf(answers[0])
+}
+
+/** The way to an address: MTU (of the route or else of its interface), interface, and the source address the kernel would take. */
+export function routeTo(
+  address: Uint8Array,
+): { mtu: number; interfaceIndex: number; source: Uint8Array | undefined } | undefined {
+  const route = lookUpRoute(address)
+  if (!route) return undefined
+  const { interfaceIndex, source } = route
+  const mtu = route.mtu ?? listLinks().find(link => link.index === interfaceIndex)?.mtu ?? 1500
+  return { mtu: Math.min(mtu, 65535), interfaceIndex, source }
 }

@@ -1,0 +1,283 @@
+/**
+ * The network of a node between the pods and the gateways of a cluster: routes to slices, VXLAN, the nftables table, probes.
+ *
+ *   apply(wanted) ──► surroundings ──► desire ──► table in force ──► plan ──► changes ──► probes
+ *   check()       ──► questions to send; the same way again when a probe changed its mind, when somebody took a piece away, or every few seconds
+ *   remove()      ──► everything that bears our marks goes
+ *
+ * Owns all that nodeMarks.ts names, and nothing else. The order is a promise: no route to an encoded address before the table that keeps
+ * sources honest. Calls wait for each other. A restart finds what is there, changes nothing that is right, and breaks no connection.
+ */
+import { parsePrefix, prefixContains } from '../../ipref/address.ts'
+import { flushConntrack } from '../sys/conntrack.ts'
+import { listNft, nftGeneration, runNft } from '../sys/nft.ts'
+import { addressesToReach, desire, familyOfText, firstAddress, isStrictTowards, wantedProblems } from './nodeDesired.ts'
+import { droppedBy, droppingChains, type Sample } from './nodeForward.ts'
+import { carryOut, readCurrent, readSetting, readSurroundings, removeMarked } from './nodeKernel.ts'
+import { NODE_TABLE, VXLAN_NAMES } from './nodeMarks.ts'
+import { type Change, type Current, describeChange, planNode } from './nodePlan.ts'
+import { ProbeLedger, ProbeSockets } from './nodeProbe.ts'
+import {
+  countersOf,
+  listedEncoding,
+  type NodeCounter,
+  normalizeListing,
+  renderTable,
+  TABLE_REMOVAL,
+} from './nodeTable.ts'
+import type { Desired, NodeNetworkWanted, NodePath, Surroundings } from './nodeTypes.ts'
+
+const TABLE = `table inet ${NODE_TABLE}`
+/** Packets that came into FORWARD, none of which left it, before that is called a problem. */
+const LOST_PACKETS = 10
+
+export interface NodeNetworkSettings {
+  /** how often ways, counters and FORWARD are looked at again */
+  surveyEveryMs: number
+}
+
+export interface NodeNetworkPorts {
+  surroundings(addresses: readonly string[]): Omit<Surroundings, 'proved'>
+  current(tun: string | undefined): Current
+  carryOut(change: Change): void
+  removeMarked(): string[]
+  nft(script: string): Promise<void>
+  nftList(what: string): Promise<unknown>
+  nftGeneration(): number
+  flushConntrack(isPicked: (address: Uint8Array) => boolean): number
+  /** below /proc/sys/net; undefined: not there */
+  setting(path: string): string | undefined
+  nowMs(): number
+}
+
+export const systemPorts: NodeNetworkPorts = {
+  surroundings: readSurroundings,
+  current: readCurrent,
+  carryOut,
+  removeMarked,
+  nft: runNft,
+  nftList: listNft,
+  nftGeneration,
+  flushConntrack,
+  setting: readSetting,
+  nowMs: () => performance.now(),
+}
+
+export interface NodeNetworkReport {
+  /** sentences for /readyz and the condition NodeNetwork; empty: all is in force */
+  problems: string[]
+  paths: NodePath[]
+  /** what this call changed, one line each */
+  changes: string[]
+  /** packets, since the table was put in force */
+  counters: Record<NodeCounter, number>
+}
+
+export class NodeNetwork {
+  readonly #settings: NodeNetworkSettings
+  readonly #ports: NodeNetworkPorts
+  readonly #ledger = new ProbeLedger()
+  readonly #sockets: ProbeSockets
+  #wanted: NodeNetworkWanted | undefined
+  #around: Omit<Surroundings, 'proved'> | undefined
+  #tableText = ''
+  #listing: string | undefined
+  #generation = -1
+  #surveyedAt = Number.NEGATIVE_INFINITY
+  #counters = countersOf(undefined)
+  #hostProblems: string[] = []
+  #report: NodeNetworkReport = { problems: [], paths: [], changes: [], counters: this.#counters }
+  #turn: Promise<unknown> = Promise.resolve()
+
+  constructor(settings: NodeNetworkSettings = { surveyEveryMs: 5000 }, ports: NodeNetworkPorts = systemPorts) {
+    this.#settings = settings
+    this.#ports = ports
+    this.#sockets = new ProbeSockets({
+      onAnswer: (from, message) => this.#ledger.answered(from, message),
+      isStrictTowards: asking => this.#isStrictTowards(asking),
+    })
+  }
+
+  /** Puts all of this in force, whatever was before. What cannot be is in the problems; the rest is. */
+  apply(wanted: NodeNetworkWanted): Promise<NodeNetworkReport> {
+    return this.#inTurn(async () => {
+      const problems = wantedProblems(wanted)
+      if (problems.length > 0) return { ...this.#report, problems, changes: [] }
+      this.#wanted = wanted
+      return this.#bringAbout({ surveys: true })
+    })
+  }
+
+  /** To be called about once a second. */
+  check(): Promise<NodeNetworkReport> {
+    return this.#inTurn(async () => {
+      if (!this.#wanted) return this.#report
+      for (const { probe, nonce } of this.#ledger.due(this.#ports.nowMs())) this.#sockets.send(probe, nonce)
+      const surveys = this.#ports.nowMs() - this.#surveyedAt >= this.#settings.surveyEveryMs
+      return this.#bringAbout({ surveys })
+    })
+  }
+
+  /** Removes everything of ours; the problems met. Needs no `apply` before. */
+  remove(): Promise<string[]> {
+    return this.#inTurn(async () => {
+      this.stop()
+      this.#wanted = undefined
+      return removeNodeNetwork(this.#ports)
+    })
+  }
+
+  /** Ends probing; all that is in force stays. */
+  stop(): void {
+    this.#ledger.setProbes([])
+    this.#sockets.close()
+  }
+
+  #inTurn<T>(what: () => Promise<T>): Promise<T> {
+    const result = this.#turn.then(what)
+    this.#turn = result.catch(() => {})
+    return result
+  }
+
+  // ---- one round
+
+  async #bringAbout({ surveys }: { surveys: boolean }): Promise<NodeNetworkReport> {
+    const wanted = this.#wanted!
+    const changes: string[] = []
+    const problems: string[] = []
+    let paths: NodePath[] = []
+    try {
+      if (surveys || !this.#around) this.#around = this.#ports.surroundings(addressesToReach(wanted))
+      const desired = desire(wanted, { ...this.#around, proved: this.#ledger.proved() })
+      paths = desired.paths
+      problems.push(...desired.problems)
+      changes.push(...(await this.#bringTable(desired)))
+      this.#bringKernel(desired, changes, problems)
+      this.#ledger.setProbes(desired.probes)
+      this.#sockets.listen([...new Set(desired.probes.map(probe => probe.source))])
+      if (surveys) await this.#survey(wanted)
+    } catch (error) {
+      problems.push((error as Error).message)
+    }
+    this.#report = {
+      problems: [...problems, ...this.#hostProblems, ...this.#sockets.problems],
+      paths,
+      changes,
+      counters: this.#counters,
+    }
+    return this.#report
+  }
+
+  #bringKernel(desired: Desired, changes: string[], problems: string[]): void {
+    const plan = planNode(desired, this.#ports.current(this.#wanted!.tun))
+    problems.push(...plan.problems)
+    for (const change of plan.changes) {
+      const text = describeChange(change)
+      try {
+        this.#ports.carryOut(change)
+        changes.push(text)
+      } catch (error) {
+        problems.push(`${text}: ${(error as Error).message}`)
+      }
+    }
+  }
+
+  /** The table as it should be. Connections are judged anew only when the table was not for these encoded addresses before. */
+  async #bringTable(desired: Desired): Promise<string[]> {
+    const text = renderTable(desired.table)
+    const generation = this.#ports.nftGeneration()
+    if (text === this.#tableText && generation === this.#generation) return []
+    const found = await this.#ports.nftList(TABLE)
+    if (text === this.#tableText && normalizeListing(found) === this.#listing) {
+      this.#generation = generation
+      return []
+    }
+    await this.#ports.nft(text)
+    const changes = [`install-table ${NODE_TABLE}`]
+    const encoding = desired.table.encodingNetworks
+    if (listedEncoding(found) !== encoding.join(' ')) {
+      const prefixes = encoding.map(network => parsePrefix(network)!)
+      const flushed = this.#ports.flushConntrack(address => prefixes.some(prefix => prefixContains(prefix, address)))
+      if (flushed > 0) changes.push(`flush ${flushed} connections`)
+    }
+    this.#tableText = text
+    this.#generation = this.#ports.nftGeneration()
+    this.#listing = normalizeListing(await this.#ports.nftList(TABLE))
+    return changes
+  }
+
+  // ---- the host around
+
+  /** What an administrator must mend (decisions.md 33): it is named, and not changed. */
+  async #survey(wanted: NodeNetworkWanted): Promise<void> {
+    this.#surveyedAt = this.#ports.nowMs()
+    this.#counters = countersOf(await this.#ports.nftList(TABLE))
+    this.#hostProblems = [...this.#forwarding(wanted), ...(await this.#droppingForward(wanted)), ...this.#lost()]
+  }
+
+  #forwarding({ encodingNetworks }: NodeNetworkWanted): string[] {
+    const settings = [
+      { family: 4, path: 'ipv4/ip_forward', key: 'net.ipv4.ip_forward' },
+      { family: 6, path: 'ipv6/conf/all/forwarding', key: 'net.ipv6.conf.all.forwarding' },
+    ]
+    return settings
+      .filter(({ family }) => encodingNetworks.some(network => familyOfText(network) === family))
+      .filter(({ path }) => this.#ports.setting(path) === '0')
+      .map(({ key }) => `this node does not forward packets: ${key} is 0; sysctl -w ${key}=1`)
+  }
+
+  async #droppingForward(wanted: NodeNetworkWanted): Promise<string[]> {
+    const problems: string[] = []
+    const samples = samplesOf(wanted)
+    for (const chain of droppingChains(await this.#ports.nftList('chains'))) {
+      const { family, table, name } = chain
+      const dropped = droppedBy(chain, await this.#ports.nftList(`table ${family} ${table}`), samples)
+      if (dropped.length > 0)
+        problems.push(
+          `chain ${name} of nftables table ${family} ${table} drops ${dropped.map(sample => sample.name).join(' and ')}; let it accept ${wanted.encodingNetworks.join(', ')} as source and as destination`,
+        )
+    }
+    return problems
+  }
+
+  #lost(): string[] {
+    const { entered, left } = this.#counters
+    if (entered < LOST_PACKETS || left > 0) return []
+    return [
+      `${entered} packets from or to encoded addresses came into FORWARD of this node, and none left it: a rule drops them (nft list ruleset; iptables-legacy -S FORWARD)`,
+    ]
+  }
+
+  #isStrictTowards(asking: string): boolean {
+    const wanted = this.#wanted
+    if (!wanted || !this.#around) return false
+    const nodeName =
+      wanted.gateways.find(gateway => gateway.slices.some(slice => firstAddress(slice) === asking))?.nodeName ??
+      wanted.nodes.find(node => node.nodeAddresses.includes(asking))?.nodeName
+    const node = wanted.nodes.find(one => one.nodeName === nodeName)
+    const way = node?.nodeAddresses.map(address => this.#around!.ways.get(address)).find(found => found?.isOnLink)
+    return isStrictTowards(node?.podNetworks ?? [], way?.device, this.#around)
+  }
+}
+
+/** One packet in each direction for each family. */
+function samplesOf({ encodingNetworks, podNetworks, tun }: NodeNetworkWanted): Sample[] {
+  return encodingNetworks.flatMap(network => {
+    const family = familyOfText(network)
+    const pods = podNetworks.find(one => familyOfText(one) === family)
+    if (!pods) return []
+    const [remote, pod] = [firstAddress(network), firstAddress(pods)]
+    const device = tun ?? VXLAN_NAMES[4]
+    return [
+      { name: `from ${network} to pods`, source: remote, destination: pod, incoming: device, outgoing: undefined },
+      { name: `from pods to ${network}`, source: pod, destination: remote, incoming: undefined, outgoing: device },
+    ]
+  })
+}
+
+/** Also of a gateway that is not there any more: everything is found by its marks. */
+export async function removeNodeNetwork(ports: NodeNetworkPorts = systemPorts): Promise<string[]> {
+  const problems = ports.removeMarked()
+  await ports.nft(TABLE_REMOVAL).catch(error => problems.push((error as Error).message))
+  return problems
+}
