@@ -21,6 +21,7 @@ import { isNameProblem, namesOf } from '../resources/names.ts'
 import { type Change, type ResourceStore, StoreError, type Watched } from '../resources/store.ts'
 import type { Logger } from '../runtime/log.ts'
 import { ByKey } from './byKey.ts'
+import { addressesInUse, canonical, clusterIpsOf } from './service/targets.ts'
 
 const WATCHED = [
   'IprefReference',
@@ -52,14 +53,27 @@ export class Cluster {
   readonly #slices = new ByKey<'EndpointSlice'>(({ metadata }) => [
     `${metadata.namespace}/${metadata.labels?.[SERVICE_NAME] ?? ''}`,
   ])
+  readonly #slicesByAddress = new ByKey<'EndpointSlice'>(addressesOfSlice)
   readonly #pods = new ByKey<'Pod'>(({ metadata }) => [metadata.namespace ?? ''])
+  readonly #podsByAddress = new ByKey<'Pod'>(addressesInUse)
+  readonly #servicesByAddress = new ByKey<'Service'>(clusterIpsOf)
   // what they ask for, not what they have: of two that ask at once, one must see the other
   #byName = this.#newNameIndex()
   readonly #byAddress = new ByKey<'IprefService'>(({ status }) => new Set((status?.mappings ?? []).map(m => m.address)))
+  readonly #byReference = new ByKey<'IprefService'>(
+    ({ status }) => new Set((status?.mappings ?? []).map(m => m.reference)),
+  )
+  readonly #byGiven = new ByKey<'IprefService'>(({ spec }) => (spec.reference === undefined ? [] : [spec.reference]))
   readonly #byTarget = new ByKey<'IprefService'>(({ metadata, spec }) =>
     spec.target.service ? [`${metadata.namespace}/${spec.target.service.name}`] : [],
   )
-  readonly #byNamespace = new ByKey<'IprefService'>(({ metadata }) => [metadata.namespace ?? ''])
+  readonly #byNamedAddress = new ByKey<'IprefService'>(({ spec }) =>
+    spec.target.address === undefined ? [] : [canonical(spec.target.address)],
+  )
+  readonly #byMark = new ByKey<'IprefService'>(marksOf)
+  readonly #bySelecting = new ByKey<'IprefService'>(({ metadata, spec }) =>
+    spec.target.pods ? [metadata.namespace ?? ''] : [],
+  )
 
   constructor(store: ResourceStore, config: Config, log: Logger) {
     this.#store = store
@@ -114,13 +128,21 @@ export class Cluster {
 
   #changed<Kind extends WatchedKind>(kind: Kind, change: Change<Kind>): void {
     const any = change as unknown as Change<WatchedKind>
-    if (kind === 'EndpointSlice') this.#slices.change(any as Change<'EndpointSlice'>)
-    else if (kind === 'Pod') this.#pods.change(any as Change<'Pod'>)
-    else if (kind === 'IprefService') {
-      const services = any as Change<'IprefService'>
-      for (const index of [this.#byName, this.#byAddress, this.#byTarget, this.#byNamespace]) index.change(services)
-    }
+    for (const index of this.#indexesOf(kind)) index.change(any)
     for (const listener of this.#listeners.get(kind) ?? []) listener(any)
+  }
+
+  #indexesOf(kind: WatchedKind): { change(change: Change<WatchedKind>): unknown }[] {
+    const all: Partial<Record<WatchedKind, readonly { change(change: never): unknown }[]>> = {
+      EndpointSlice: [this.#slices, this.#slicesByAddress],
+      Pod: [this.#pods, this.#podsByAddress],
+      Service: [this.#servicesByAddress],
+      IprefService: [
+        ...[this.#byName, this.#byAddress, this.#byReference, this.#byGiven],
+        ...[this.#byTarget, this.#byNamedAddress, this.#byMark, this.#bySelecting],
+      ],
+    }
+    return (all[kind] ?? []) as { change(change: Change<WatchedKind>): unknown }[]
   }
 
   /** Before `start`: the listener is told of the first list too. */
@@ -159,8 +181,19 @@ export class Cluster {
   slicesOf(namespace: string, service: string): EndpointSlice[] {
     return this.#slices.get(`${namespace}/${service}`)
   }
+  /** Slices of any Service that name this address. */
+  slicesAt(address: string): EndpointSlice[] {
+    return this.#slicesByAddress.get(address)
+  }
   podsOf(namespace: string): Pod[] {
     return this.#pods.get(namespace)
+  }
+  /** Pods of any namespace that have this address now. */
+  podsAt(address: string): Pod[] {
+    return this.#podsByAddress.get(address)
+  }
+  serviceAt(address: string): Service | undefined {
+    return this.#servicesByAddress.get(address)[0]
   }
   withName(name: string): IprefService[] {
     return this.#byName.get(name)
@@ -168,17 +201,53 @@ export class Cluster {
   withAddress(address: string): IprefService[] {
     return this.#byAddress.get(address)
   }
+  /** IprefServices that map this reference, theirs or shared. */
+  withReference(reference: string): IprefService[] {
+    return this.#byReference.get(reference)
+  }
+  /** IprefServices that ask for this very reference. */
+  asking(reference: string): IprefService[] {
+    return this.#byGiven.get(reference)
+  }
+  /** IprefServices whose target is this address. */
+  naming(address: string): IprefService[] {
+    return this.#byNamedAddress.get(address)
+  }
+  marked(mark: Mark): IprefService[] {
+    return this.#byMark.get(mark)
+  }
   /** IprefServices that publish this Service. */
   publishing(namespace: string, service: string): IprefService[] {
     return this.#byTarget.get(`${namespace}/${service}`)
   }
-  inNamespace(namespace: string): IprefService[] {
-    return this.#byNamespace.get(namespace)
+  /** IprefServices that select pods of this namespace. */
+  selectingIn(namespace: string): IprefService[] {
+    return this.#bySelecting.get(namespace)
   }
 
   stop(): void {
     for (const view of this.#views.values()) view.stop()
   }
+}
+
+/** What changes of the surroundings may touch. */
+export type Mark = 'addressTarget' | 'refusedTarget' | 'waiting'
+
+function marksOf({ spec, status }: IprefService): Mark[] {
+  const marks: Mark[] = []
+  const conditions = status?.conditions ?? []
+  if (spec.target.address !== undefined) marks.push('addressTarget')
+  if (conditions.some(({ reason }) => reason === 'TargetForbidden' || reason === 'SomeTargetsForbidden'))
+    marks.push('refusedTarget')
+  // for gateways to report its mappings
+  const mapped = conditions.find(({ type }) => type === 'Mapped')
+  if (mapped === undefined || mapped.status === 'Unknown') marks.push('waiting')
+  return marks
+}
+
+export function addressesOfSlice({ addressType, endpoints }: EndpointSlice): Iterable<string> {
+  if (addressType === 'FQDN') return []
+  return new Set((endpoints ?? []).flatMap(({ addresses }) => addresses.map(canonical)))
 }
 
 const EMPTY: Watched<'Pod'> = {

@@ -1,17 +1,58 @@
-/** What the cluster says about addresses: which are never targets, and which networks are its own. */
-import { formatAddress, parseAddress } from '../ipref/address.ts'
-import type { Cluster } from './cluster.ts'
+/**
+ * What the cluster says about addresses: which are never targets, and which networks are its own.
+ *
+ * Asked for each IprefService, and put together anew only when something of it changed: `surroundingsChange` says whether a change is one.
+ */
+import { isDeepStrictEqual } from 'node:util'
+import { formatAddress, type Prefix, parseAddress, parsePrefix } from '../ipref/address.ts'
+import type { Config } from '../resources/config.ts'
+import type { EndpointSlice, IprefGateway, Node, ServiceCidr } from '../resources/kinds.ts'
+import type { Change } from '../resources/store.ts'
+import { type Cluster, serviceOfSlice } from './cluster.ts'
 import type { Surroundings } from './service/targets.ts'
 
 /** The API server, as every cluster names it. */
 const API_SERVER = { namespace: 'default', name: 'kubernetes' } as const
 
+/** Keeps the surroundings of one cluster; makes itself a listener, so before `cluster.start()`. */
+export class SurroundingsCache {
+  readonly #cluster: Cluster
+  #known: { config: Config; value: Surroundings } | undefined
+
+  constructor(cluster: Cluster) {
+    this.#cluster = cluster
+    const forget = () => {
+      this.#known = undefined
+    }
+    cluster.listen('Node', change => !isSameNode(change) && forget())
+    cluster.listen('ServiceCIDR', change => !isSameOf(change, ({ spec }: ServiceCidr) => spec?.cidrs) && forget())
+    cluster.listen('IprefGateway', change => !isSameGateway(change) && forget())
+    cluster.listen('Service', change => isApiServer(change) && forget())
+    cluster.listen('EndpointSlice', change => isApiServerSlice(change) && forget())
+  }
+
+  get(): Surroundings {
+    const { config } = this.#cluster
+    if (this.#known?.config !== config) this.#known = { config, value: surroundingsOf(this.#cluster) }
+    return this.#known.value
+  }
+}
+
 export function surroundingsOf(cluster: Cluster): Surroundings {
+  const { config } = cluster
   return {
     forbidden: forbiddenAddresses(cluster),
-    clusterNetworks: clusterNetworks(cluster),
-    allowedRanges: cluster.config.targets.allowedRanges,
+    onNodes: addressesOnNodes(cluster),
+    encodingNetworks: prefixes(config.encodingNetworks),
+    clusterNetworks: prefixes(clusterNetworks(cluster)),
+    allowedRanges: config.targets.allowedRanges.flatMap(({ cidr, namespaces }) =>
+      prefixes([cidr]).map(range => ({ range, ...(namespaces ? { namespaces } : {}) })),
+    ),
   }
+}
+
+function prefixes(texts: Iterable<string>): Prefix[] {
+  return [...texts].flatMap(text => parsePrefix(text) ?? [])
 }
 
 function forbiddenAddresses(cluster: Cluster): Map<string, string> {
@@ -20,10 +61,12 @@ function forbiddenAddresses(cluster: Cluster): Map<string, string> {
     const bytes = parseAddress(text)
     if (bytes) forbidden.set(formatAddress(bytes), why)
   }
-  for (const node of cluster.nodes()) {
-    for (const { type, address } of node.status?.addresses ?? [])
-      if (type === 'InternalIP' || type === 'ExternalIP') forbid(address, `the address of node ${node.metadata.name}`)
-  }
+  for (const [node, addresses] of Object.entries(cluster.config.publicAddresses))
+    for (const address of addresses) forbid(address, `the public address of node ${node}`)
+  for (const { metadata, spec } of cluster.gateways())
+    for (const address of spec.publicAddresses ?? []) forbid(address, `the public address of gateway ${metadata.name}`)
+  for (const node of cluster.nodes())
+    for (const address of addressesOfNode(node)) forbid(address, `the address of node ${node.metadata.name}`)
   const api = cluster.service(API_SERVER.namespace, API_SERVER.name)
   for (const address of api?.spec.clusterIPs ?? [api?.spec.clusterIP ?? '']) forbid(address, 'the API server')
   for (const slice of cluster.slicesOf(API_SERVER.namespace, API_SERVER.name))
@@ -32,12 +75,60 @@ function forbiddenAddresses(cluster: Cluster): Map<string, string> {
   return forbidden
 }
 
+// a gateway that lies could name others' pods: so these do not count against pods
+function addressesOnNodes(cluster: Cluster): Map<string, string> {
+  const found = new Map<string, string>()
+  for (const { metadata, status } of cluster.gateways())
+    for (const text of status?.nodeAddresses ?? []) {
+      const bytes = parseAddress(text)
+      if (bytes) found.set(formatAddress(bytes), `an address of the node of gateway ${metadata.name}`)
+    }
+  return found
+}
+
+/** Those that are IP addresses, whatever their type. */
+export function addressesOfNode({ status }: Node): string[] {
+  return (status?.addresses ?? []).map(({ address }) => address).filter(text => parseAddress(text) !== undefined)
+}
+
+export function networksOfNode({ spec }: Node): string[] {
+  return spec?.podCIDRs ?? (spec?.podCIDR ? [spec.podCIDR] : [])
+}
+
 /** Pod and service networks: of the nodes, of the API server where it says them, and of the configuration. */
 export function clusterNetworks(cluster: Cluster): string[] {
   const { podNetworks, serviceNetworks } = cluster.config
   const found = new Set<string>([...podNetworks, ...serviceNetworks])
-  for (const { spec } of cluster.nodes())
-    for (const cidr of spec?.podCIDRs ?? (spec?.podCIDR ? [spec.podCIDR] : [])) found.add(cidr)
+  for (const node of cluster.nodes()) for (const cidr of networksOfNode(node)) found.add(cidr)
   for (const { spec } of cluster.view('ServiceCIDR').all()) for (const cidr of spec?.cidrs ?? []) found.add(cidr)
   return [...found]
+}
+
+// ---- which changes count
+
+export function isSameNode(change: Change<'Node'>): boolean {
+  return isSameOf(change, (node: Node) => [addressesOfNode(node), networksOfNode(node)])
+}
+
+export function isSameGateway(change: Change<'IprefGateway'>): boolean {
+  return isSameOf(change, ({ spec, status }: IprefGateway) => [spec.publicAddresses, status?.nodeAddresses])
+}
+
+export function isApiServer({ now, before }: Change<'Service'>): boolean {
+  const { namespace, name } = (now ?? before)!.metadata
+  return namespace === API_SERVER.namespace && name === API_SERVER.name
+}
+
+export function isApiServerSlice({ now, before }: Change<'EndpointSlice'>): boolean {
+  return [now, before].some((slice: EndpointSlice | undefined) => {
+    const service = slice && serviceOfSlice(slice)
+    return service?.namespace === API_SERVER.namespace && service.name === API_SERVER.name
+  })
+}
+
+function isSameOf<Value>(
+  { now, before }: { now: Value | undefined; before: Value | undefined },
+  of: (value: Value) => unknown,
+) {
+  return isDeepStrictEqual(now && of(now), before && of(before))
 }

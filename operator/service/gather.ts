@@ -3,48 +3,65 @@ import type { IprefReference, IprefService } from '../../resources/kinds.ts'
 import { namesOf } from '../../resources/names.ts'
 import { keyOf } from '../byKey.ts'
 import type { Cluster } from '../cluster.ts'
-import { surroundingsOf } from '../surroundings.ts'
+import type { SurroundingsCache } from '../surroundings.ts'
 import type { PlanInput } from './plan.ts'
 import type { ReferenceBook } from './references.ts'
-import { findTargets } from './targets.ts'
+import { familyOf, findTargets } from './targets.ts'
 
-export function gather(object: IprefService, cluster: Cluster, book: ReferenceBook, now: number): PlanInput {
+export interface GatherPorts {
+  cluster: Cluster
+  book: ReferenceBook
+  surroundings: SurroundingsCache
+}
+
+export function gather(object: IprefService, { cluster, book, surroundings }: GatherPorts, now: number): PlanInput {
   const { metadata, spec } = object
   const namespace = metadata.namespace ?? ''
   const name = spec.target.service?.name
-  const usesPods = spec.target.address === undefined
+  const { config } = cluster
   return {
     object,
-    names: namesOf(object, cluster.config),
+    names: namesOf(object, config),
     targets: findTargets({
       object,
       service: name === undefined ? undefined : cluster.service(namespace, name),
       slices: name === undefined ? [] : cluster.slicesOf(namespace, name),
-      pods: usesPods ? cluster.podsOf(namespace) : [],
-      surroundings: surroundingsOf(cluster),
+      pods: spec.target.pods ? cluster.podsOf(namespace) : [],
+      podsAt: address => cluster.podsAt(address),
+      serviceAt: address => cluster.serviceAt(address),
+      surroundings: surroundings.get(),
     }),
+    families: new Set(config.encodingNetworks.map(familyOf)),
     own: book.ofOwner(keyOf(object)),
-    sharedAt: address => sharedAt(address, object, cluster),
+    mappedAt: address => mappedAt(address, object, cluster),
+    addressesOf: reference => addressesOf(reference, object, cluster),
     ownerOfName: wanted => older(cluster.withName(wanted), object).map(keyOf)[0],
+    askerOf: reference => older(cluster.asking(reference), object).map(keyOf)[0],
     holderOf: reference => {
       const claim = book.find(reference)
       if (!claim || isOf(claim, object)) return undefined
       return { claim, owner: `${claim.spec.namespace}/${claim.spec.name}`, gone: !isAlive(claim, cluster) }
     },
+    holdMs: config.referenceHoldTimeMs,
     now,
   }
 }
 
-function sharedAt(
-  address: string,
-  object: IprefService,
-  cluster: Cluster,
-): { reference: string; owner: string } | undefined {
-  for (const other of older(cluster.withAddress(address), object)) {
+function mappedAt(address: string, object: IprefService, cluster: Cluster) {
+  const others = cluster.withAddress(address).filter(other => keyOf(other) !== keyOf(object))
+  return others.sort(compareAge).flatMap(other => {
     const mapping = other.status?.mappings?.find(m => m.address === address)
-    if (mapping) return { reference: mapping.reference, owner: keyOf(other) }
-  }
-  return undefined
+    return mapping
+      ? [{ reference: mapping.reference, owner: keyOf(other), isOlder: compareAge(other, object) < 0 }]
+      : []
+  })
+}
+
+function addressesOf(reference: string, object: IprefService, cluster: Cluster): string[] {
+  const others = cluster.withReference(reference).filter(other => keyOf(other) !== keyOf(object))
+  return others.flatMap(({ status }) =>
+    (status?.mappings ?? []).filter(mapping => mapping.reference === reference).map(({ address }) => address),
+  )
 }
 
 function isOf({ spec }: IprefReference, { metadata }: IprefService): boolean {

@@ -22,8 +22,9 @@ import { fromKey, keyOf } from '../byKey.ts'
 import type { Cluster } from '../cluster.ts'
 import type { Finding } from '../conditions.ts'
 import type { Events } from '../events.ts'
-import { gather, isAlive } from './gather.ts'
-import { planService, type ServicePlan } from './plan.ts'
+import { SurroundingsCache } from '../surroundings.ts'
+import { gather } from './gather.ts'
+import { planService, referenceOf, type ServicePlan } from './plan.ts'
 import type { ReferenceBook } from './references.ts'
 import { statusOf } from './status.ts'
 
@@ -53,9 +54,14 @@ export interface ServicePorts {
 
 export class ServiceController {
   readonly #ports: ServicePorts
+  readonly #surroundings: SurroundingsCache
+  /** since when we have seen an object being deleted */
+  readonly #deletedSince = new Map<string, { uid: string | undefined; at: number }>()
 
+  /** Before the cluster starts. */
   constructor(ports: ServicePorts) {
     this.#ports = ports
+    this.#surroundings = new SurroundingsCache(ports.cluster)
   }
 
   readonly reconcile = async (key: string): Promise<{ againMs?: number } | undefined> => {
@@ -64,7 +70,8 @@ export class ServiceController {
     if (object.metadata.deletionTimestamp !== undefined) return this.#withdraw(object)
     if (!object.metadata.finalizers?.includes(FINALIZER)) return this.#addFinalizer(object)
     const { cluster, book, clock } = this.#ports
-    const plan = planService(gather(object, cluster, book, clock.now()))
+    const ports = { cluster, book, surroundings: this.#surroundings }
+    const plan = planService(gather(object, ports, clock.now()))
     const mappings = await this.#claim(object, plan)
     await this.#writeStatus(object, plan, mappings)
     return plan.againMs === undefined ? undefined : { againMs: plan.againMs }
@@ -126,26 +133,40 @@ export class ServiceController {
 
   // ---- the end of an object
 
+  /** Claims are released when it is gone: nothing but the finalizer is still to be written here, so nothing else can keep it. */
   async #withdraw(object: IprefService): Promise<{ againMs: number } | undefined> {
-    const { metadata, status, spec } = object
+    const { metadata } = object
     if (!metadata.finalizers?.includes(FINALIZER)) return undefined
-    const { store, publication, clock, book } = this.#ports
-    const now = clock.now()
-    const end = Date.parse(metadata.deletionTimestamp!) + LONGEST_WITHDRAWAL_MS
-    const wasPublished = (status?.mappings?.length ?? 0) > 0
-    if (wasPublished && now < end) {
-      if (status!.withdrawnAt === undefined) {
-        if (!publication.isWithdrawn(object)) return { againMs: Math.min(WITHDRAWAL_LOOK_MS, end - now) }
-        await store.updateStatus('IprefService', { ...object, status: { ...status!, withdrawnAt: timestamp(now) } })
-        return { againMs: WITHDRAWAL_LOOK_MS }
-      }
-      const kept = Date.parse(status!.withdrawnAt) + (spec.ttlSeconds ?? 60) * 1000
-      if (now < kept) return { againMs: Math.max(1, Math.min(kept, end) - now) }
-    }
-    for (const claim of book.ofOwner(keyOf(object))) await book.release(claim, now)
+    const waitMs = this.#untilOver(object)
+    const againMs = waitMs > 0 ? await this.#untilWithdrawn(object) : 0
+    if (againMs > 0) return { againMs: Math.min(againMs, waitMs) }
     const finalizers = metadata.finalizers.filter(finalizer => finalizer !== FINALIZER)
-    await store.update('IprefService', { ...object, metadata: { ...metadata, finalizers } })
+    await this.#ports.store.update('IprefService', { ...object, metadata: { ...metadata, finalizers } })
     return undefined
+  }
+
+  /** 0: it goes, whatever is left of it. By its own time and by ours, for clocks differ and operators restart. */
+  #untilOver({ metadata }: IprefService): number {
+    const now = this.#ports.clock.now()
+    const key = keyOf({ metadata })
+    const known = this.#deletedSince.get(key)
+    const seen = known?.uid === metadata.uid && known !== undefined ? known : { uid: metadata.uid, at: now }
+    this.#deletedSince.set(key, seen)
+    const begun = Math.min(seen.at, Date.parse(metadata.deletionTimestamp!))
+    return Math.max(0, begun + LONGEST_WITHDRAWAL_MS - now)
+  }
+
+  /** First its records, then, one TTL later, its mapping. 0: nothing of it is left. */
+  async #untilWithdrawn(object: IprefService): Promise<number> {
+    const { store, publication, clock } = this.#ports
+    const { status, spec } = object
+    const now = clock.now()
+    if (!status?.mappings?.length) return 0
+    if (status.withdrawnAt !== undefined)
+      return Math.max(0, Date.parse(status.withdrawnAt) + (spec.ttlSeconds ?? 60) * 1000 - now)
+    if (!publication.isWithdrawn(object)) return WITHDRAWAL_LOOK_MS
+    await store.updateStatus('IprefService', { ...object, status: { ...status, withdrawnAt: timestamp(now) } })
+    return WITHDRAWAL_LOOK_MS
   }
 
   /** Claims of an object that is no more, however it went. */
@@ -153,22 +174,16 @@ export class ServiceController {
     const { book, cluster, clock } = this.#ports
     const now = clock.now()
     const hold = cluster.config.referenceHoldTimeMs
+    this.#deletedSince.delete(key)
     let next: number | undefined
     for (const claim of book.ofOwner(key)) {
-      if (isAlive(claim, cluster)) continue
       await book.release(claim, now)
       const over = claim.spec.releasedAt === undefined ? now + hold : Date.parse(claim.spec.releasedAt) + hold
-      if (over <= now && !this.#isMapped(claim.metadata.name)) await book.forget(claim)
+      // shared by an object that has not taken it over yet
+      const isMapped = cluster.withReference(referenceOf(claim)).length > 0
+      if (over <= now && !isMapped) await book.forget(claim)
       else next = Math.min(next ?? Number.POSITIVE_INFINITY, Math.max(1000, over - now))
     }
     return next === undefined ? undefined : { againMs: next }
-  }
-
-  // shared by an object that has not taken it over yet
-  #isMapped(hex: string): boolean {
-    const { cluster, book } = this.#ports
-    for (const { status } of cluster.services.all())
-      if (status?.mappings?.some(({ reference }) => book.find(reference)?.metadata.name === hex)) return true
-    return false
   }
 }

@@ -14,6 +14,7 @@ import { type Change, type ResourceStore, StoreError } from '../../resources/sto
 import { timestamp } from '../../runtime/clock.ts'
 import { ByKey } from '../byKey.ts'
 import { type ClaimChange, nameOfClaim, referenceOf } from './plan.ts'
+import { LAST_HOLDER } from './slots.ts'
 
 const TRIES = 16
 /** Below this, references are for people to give. */
@@ -64,7 +65,8 @@ export class ReferenceBook {
   async apply(change: ClaimChange, object: IprefService, now: number): Promise<string> {
     if (change.do === 'claim') return this.#claim(change, object)
     const { claim } = change
-    if (change.do === 'leave') await this.#update(claim, { ...claim.spec, releasedAt: timestamp(now) })
+    if (change.do === 'leave') await this.release(claim, now, change.holder)
+    else if (change.do === 'forget') await this.forget(claim)
     else await this.#adopt(claim, ownedBy(object, change), now)
     return referenceOf(claim)
   }
@@ -95,9 +97,10 @@ export class ReferenceBook {
     }
   }
 
-  /** The owner is gone since `now`: kept for objects of the same name until the hold time is over. */
-  async release(claim: IprefReference, now: number): Promise<void> {
-    if (claim.spec.releasedAt === undefined) await this.#update(claim, { ...claim.spec, releasedAt: timestamp(now) })
+  /** Nobody has it since `now`: kept for its slot, or for objects of the same name, until the hold time is over. `holder`: who had it. */
+  async release(claim: IprefReference, now: number, holder?: string): Promise<void> {
+    if (claim.spec.releasedAt === undefined)
+      await this.#update(claim, { ...claim.spec, releasedAt: timestamp(now) }, holder)
   }
 
   async forget(claim: IprefReference): Promise<void> {
@@ -110,8 +113,14 @@ export class ReferenceBook {
     this.change({ before: claim, now: undefined })
   }
 
-  async #update(claim: IprefReference, spec: IprefReferenceSpec): Promise<IprefReference> {
-    const now = await this.#store.update('IprefReference', { ...claim, spec })
+  async #update(claim: IprefReference, spec: IprefReferenceSpec, holder?: string): Promise<IprefReference> {
+    const { [LAST_HOLDER]: _dropped, ...others } = claim.metadata.annotations ?? {}
+    const annotations = holder === undefined ? others : { ...others, [LAST_HOLDER]: holder }
+    const now = await this.#store.update('IprefReference', {
+      ...claim,
+      metadata: { ...claim.metadata, annotations },
+      spec,
+    })
     this.change({ before: claim, now })
     return now
   }

@@ -42,8 +42,11 @@ export function statusOf(input: StatusInput): IprefServiceStatus {
   }
 }
 
-/** Every gateway that is alive has seen the mappings and does not refuse them. */
-function mappedFinding({ object, mappings, gateways }: StatusInput, version: string | undefined): Finding {
+/**
+ * Every gateway that is alive has seen the mappings and does not refuse them. One that has never reported is not in service yet and is not waited for, unless
+ * there is no other: a node more is no reason to write the status of every object.
+ */
+function mappedFinding({ object, mappings, gateways: alive }: StatusInput, version: string | undefined): Finding {
   const say = (status: Finding['status'], reason: string, message = ''): Finding => ({
     type: 'Mapped',
     status,
@@ -52,6 +55,8 @@ function mappedFinding({ object, mappings, gateways }: StatusInput, version: str
   })
   if (mappings.length === 0) return say('False', 'NothingToMap', 'there is no address to map')
   const { namespace, name } = object.metadata
+  const inService = alive.filter(({ status }) => status?.observedResourceVersion !== undefined)
+  const gateways = inService.length > 0 ? inService : alive
   for (const gateway of gateways) {
     const refused = gateway.status?.refused?.find(r => r.namespace === namespace && r.name === name)
     if (refused) return say('False', refused.reason, `gateway ${gateway.metadata.name}: ${refused.message}`)

@@ -9,12 +9,21 @@
  * Targets are claims and are bounded (design.md section 7, decisions.md 25): an EndpointSlice written by hand can name any address, so an endpoint
  * counts as what the pods say, not as what it says itself; a ClusterIP in front of such endpoints is no way around that.
  */
-import { formatAddress, parseAddress, parsePrefix, prefixContains } from '../../ipref/address.ts'
+import {
+  formatAddress,
+  formatPrefix,
+  type Prefix,
+  parseAddress,
+  parsePrefix,
+  prefixContains,
+} from '../../ipref/address.ts'
 import type { EndpointSlice, IprefService, LabelSelector, Pod, PortRule, Service } from '../../resources/kinds.ts'
 import { matchesLabels } from '../../resources/selectors.ts'
 
 /** Slots of one object: more endpoints than this are not published. */
 export const MOST_SLOTS = 256
+/** As many as a status holds. */
+const MOST_PORT_RULES = 64
 
 /** One address that shall have a reference. */
 export interface WantedAddress {
@@ -49,17 +58,25 @@ export interface TargetInput {
   /** EndpointSlices of that Service */
   slices: readonly EndpointSlice[]
   /** pods of the object's namespace */
-  pods: readonly Pod[]
+  pods: Iterable<Pod>
+  /** pods of any namespace that have this address now (`addressesInUse`) */
+  podsAt(address: string): readonly Pod[]
+  /** a Service of any namespace that has this address */
+  serviceAt(address: string): Service | undefined
   surroundings: Surroundings
 }
 
 /** What the platform says about addresses. */
 export interface Surroundings {
-  /** addresses of nodes and of the API server: never targets */
+  /** addresses of nodes, of gateways and of the API server: never targets */
   forbidden: ReadonlyMap<string, string>
+  /** addresses that gateways found on their nodes: no targets but for pods */
+  onNodes: ReadonlyMap<string, string>
+  /** their addresses stand for hosts of other networks: never targets */
+  encodingNetworks: readonly Prefix[]
   /** pod and service networks: no targets through `address` */
-  clusterNetworks: readonly string[]
-  allowedRanges: readonly { cidr: string; namespaces?: readonly string[] }[]
+  clusterNetworks: readonly Prefix[]
+  allowedRanges: readonly { range: Prefix; namespaces?: readonly string[] }[]
 }
 
 export function findTargets(input: TargetInput): TargetsFound | TargetProblem {
@@ -95,48 +112,40 @@ function serviceTargets(
 }
 
 function clusterIpTarget(input: TargetInput, name: string): TargetsFound | TargetProblem {
-  const { service, slices, object, surroundings } = input
+  const { service, object, surroundings } = input
   const addresses = clusterIpsOf(service!)
   if (addresses.length === 0) return unresolved('NoClusterIP', `Service ${name} has no ClusterIP yet`)
   const own = addresses.map(address => forbiddenReason(address, surroundings)).find(reason => reason !== undefined)
   if (own) return refused('TargetForbidden', `Service ${name} is ${own}`)
   let ready = 0
-  for (const { address, isReady, pod } of endpointsOf(slices, podsByAddress(input.pods))) {
-    const why = pod ? undefined : whyNoTarget(address, object, surroundings)
+  for (const { address, isReady, pod } of endpointsOf(input)) {
+    const why = whyNotEndpoint(address, pod, input)
     if (why) return refused('TargetForbidden', `Service ${name} leads to ${address}: ${why}`)
     if (isReady) ready++
   }
-  const { ports } = object.spec
   const wanted = addresses.map(address => ({
     holder: 'ClusterIP',
     ordinal: 0,
     family: familyOf(address),
     address,
-    ...(ports ? { ports } : {}),
+    ...portsMember(object.spec.ports),
   }))
   if (ready > 0) return { wanted }
   return { wanted, warning: unresolved('NoReadyEndpoints', `Service ${name} has no ready endpoints`) }
 }
 
 function endpointTargets(input: TargetInput, name: string): TargetsFound | TargetProblem {
-  const { service, slices, object, surroundings } = input
-  const known = podsByAddress(input.pods)
+  const { service } = input
   const wanted: WantedAddress[] = []
   const refusals: string[] = []
   const takesUnready = service!.spec.publishNotReadyAddresses === true
-  for (const { address, isReady, pod } of endpointsOf(slices, known)) {
+  const ports = portsOf(input)
+  if (!Array.isArray(ports)) return ports
+  for (const { address, isReady, pod } of endpointsOf(input)) {
     if (!isReady && !takesUnready) continue
-    const why = pod ? forbiddenReason(address, surroundings) : whyNoTarget(address, object, surroundings)
-    if (why) {
-      refusals.push(`${address}: ${why}`)
-      continue
-    }
-    wanted.push({
-      ...identityOf(pod, address),
-      family: familyOf(address),
-      address,
-      ports: portsOf(object, service!, slices),
-    })
+    const why = whyNotEndpoint(address, pod, input)
+    if (why) refusals.push(`${address}: ${why}`)
+    else wanted.push({ ...identityOf(pod, address), family: familyOf(address), address, ...portsMember(ports) })
   }
   return outcome(wanted, refusals, `Service ${name} has no ready endpoints`)
 }
@@ -148,56 +157,98 @@ interface Endpoint {
   pod: Pod | undefined
 }
 
-function* endpointsOf(slices: readonly EndpointSlice[], pods: ReadonlyMap<string, Pod>): Iterable<Endpoint> {
-  const seen = new Set<string>()
+/** Each address once, in order; what an endpoint says of its pod is not believed. */
+function endpointsOf({ slices, object, podsAt }: TargetInput): Endpoint[] {
+  const ready = new Map<string, boolean>()
   for (const slice of slices) {
     if (slice.addressType === 'FQDN') continue
     for (const { addresses, conditions } of slice.endpoints ?? []) {
-      for (const text of addresses) {
-        const address = canonical(text)
-        if (seen.has(address)) continue
-        seen.add(address)
-        // ready: null means unknown, to be taken as ready (discovery.k8s.io/v1)
-        const isReady = conditions?.ready !== false && conditions?.terminating !== true
-        yield { address, isReady, pod: pods.get(address) }
-      }
+      // ready: null means unknown, to be taken as ready (discovery.k8s.io/v1)
+      const isReady = conditions?.ready !== false && conditions?.terminating !== true
+      // one that moves from slice to slice is in both for a while
+      for (const text of addresses) ready.set(canonical(text), isReady || ready.get(canonical(text)) === true)
     }
   }
+  return [...ready]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([address, isReady]) => ({ address, isReady, pod: podOf(object, podsAt(address)) }))
+}
+
+function whyNotEndpoint(address: string, pod: Pod | undefined, input: TargetInput): string | undefined {
+  return pod ? forbiddenReason(address, input.surroundings) : whyNoTarget(address, input)
 }
 
 // what the Service's ports are on the pods; a number can be read off the Service, a name only off its slices
-function portsOf(object: IprefService, service: Service, slices: readonly EndpointSlice[]): PortRule[] {
+function portsOf({ object, service, slices }: TargetInput): PortRule[] | TargetProblem {
   if (object.spec.ports) return object.spec.ports
-  const rules = new Map<string, PortRule>()
+  const { ports = [] } = service!.spec
+  const found = new Map<string, PortRule>()
   const add = (port: number, protocol: PortRule['protocol'] = 'TCP') =>
-    rules.set(`${protocol} ${port}`, { port, protocol })
+    found.set(`${protocol} ${port}`, { port, protocol })
   for (const slice of slices) {
     for (const { port, protocol } of slice.ports ?? []) if (port) add(port, protocol ?? 'TCP')
   }
-  for (const { port, targetPort, protocol } of service.spec.ports ?? []) {
+  for (const { port, targetPort, protocol } of ports) {
     if (targetPort === undefined) add(port, protocol)
     else if (typeof targetPort === 'number') add(targetPort, protocol)
   }
-  return [...rules.values()].sort((a, b) => a.port - b.port || (a.protocol! < b.protocol! ? -1 : 1))
+  // an empty list would open all ports, which is meant only where the Service has none
+  if (found.size === 0 && ports.length > 0)
+    return unresolved('NoPorts', `no endpoint of Service ${service!.metadata.name} has a port of the names it asks for`)
+  const rules = inRanges([...found.values()])
+  if (rules.length <= MOST_PORT_RULES) return rules
+  return refused(
+    'TooManyPorts',
+    `Service ${service!.metadata.name} has more ports than ${MOST_PORT_RULES}; name those to publish in spec.ports`,
+  )
+}
+
+/** Ports that follow each other become a range. */
+function inRanges(rules: readonly PortRule[]): PortRule[] {
+  const sorted = [...rules].sort((a, b) =>
+    a.protocol === b.protocol ? a.port - b.port : a.protocol! < b.protocol! ? -1 : 1,
+  )
+  const found: PortRule[] = []
+  for (const { port, protocol } of sorted) {
+    const last = found.at(-1)
+    if (last?.protocol === protocol && (last!.endPort ?? last!.port) + 1 === port) last!.endPort = port
+    else found.push({ port, protocol: protocol! })
+  }
+  return found.sort((a, b) => a.port - b.port)
+}
+
+function portsMember(ports: readonly PortRule[] | undefined): { ports?: PortRule[] } {
+  return ports?.length ? { ports: ports.map(rule => ({ ...rule, protocol: rule.protocol ?? 'TCP' })) } : {}
 }
 
 // ---- target.pods
 
-function podTargets(
-  { object, pods, surroundings }: TargetInput,
-  selector: LabelSelector,
-): TargetsFound | TargetProblem {
+function podTargets(input: TargetInput, selector: LabelSelector): TargetsFound | TargetProblem {
+  const { object, pods, podsAt, surroundings } = input
   const wanted: WantedAddress[] = []
   const refusals: string[] = []
-  const { ports } = object.spec
   for (const pod of pods) {
     if (!matchesLabels(selector, pod.metadata.labels ?? {}) || !isReadyPod(pod)) continue
     for (const address of addressesOf(pod)) {
-      const why = pod.spec?.hostNetwork ? HOST_NETWORK : forbiddenReason(address, surroundings)
+      const why = whyNotPod(pod, address)
       if (why) refusals.push(`pod ${pod.metadata.name}: ${why}`)
-      else wanted.push({ ...identityOf(pod, address), family: familyOf(address), address, ...(ports ? { ports } : {}) })
+      else
+        wanted.push({
+          ...identityOf(pod, address),
+          family: familyOf(address),
+          address,
+          ...portsMember(object.spec.ports),
+        })
     }
   }
+  function whyNotPod(pod: Pod, address: string): string | undefined {
+    if (pod.spec?.hostNetwork) return HOST_NETWORK
+    if (podOf(object, podsAt(address))?.metadata.name !== pod.metadata.name)
+      return `${address} is the address of another pod too`
+    return forbiddenReason(address, surroundings)
+  }
+  refusals.sort()
+  wanted.sort((a, b) => (a.address < b.address ? -1 : 1))
   return outcome(wanted, refusals, 'no ready pod of this namespace matches the selector')
 }
 
@@ -211,13 +262,13 @@ function isReadyPod(pod: Pod): boolean {
 
 // ---- target.address
 
-function addressTarget({ object, surroundings }: TargetInput, text: string): TargetsFound | TargetProblem {
+function addressTarget(input: TargetInput, text: string): TargetsFound | TargetProblem {
   const address = canonical(text)
-  const why = whyNoTarget(address, object, surroundings)
+  const why = whyNoTarget(address, input)
   if (why) return refused('TargetForbidden', `${address}: ${why}`)
-  const { ports } = object.spec
+  const { ports } = input.object.spec
   return {
-    wanted: [{ holder: 'address', ordinal: 0, family: familyOf(address), address, ...(ports ? { ports } : {}) }],
+    wanted: [{ holder: 'address', ordinal: 0, family: familyOf(address), address, ...portsMember(ports) }],
   }
 }
 
@@ -226,16 +277,22 @@ function addressTarget({ object, surroundings }: TargetInput, text: string): Tar
 const HOST_NETWORK = 'a pod on the host network has the address of its node'
 
 /** An address that no pod of the namespace has: undefined when the platform team allows it. */
-function whyNoTarget(address: string, object: IprefService, surroundings: Surroundings): string | undefined {
+function whyNoTarget(address: string, { object, surroundings, podsAt, serviceAt }: TargetInput): string | undefined {
   const bytes = parseAddress(address)
   if (!bytes) return 'no IP address'
-  const forbidden = forbiddenReason(address, surroundings)
+  const forbidden = forbiddenReason(address, surroundings) ?? surroundings.onNodes.get(address)
   if (forbidden) return forbidden
-  const network = surroundings.clusterNetworks.find(cidr => contains(cidr, bytes))
-  if (network) return `it lies in the cluster network ${network} and is no pod of this namespace`
+  const network = surroundings.clusterNetworks.find(prefix => prefixContains(prefix, bytes))
+  if (network) return `it lies in the cluster network ${formatPrefix(network)} and is no pod of this namespace`
+  // what nodes say of their networks does not hold under every network plugin (decisions.md 32)
+  const [pod] = podsAt(address)
+  if (pod) return `it is the address of pod ${pod.metadata.namespace}/${pod.metadata.name}`
+  const service = serviceAt(address)
+  if (service) return `it is the address of Service ${service.metadata.namespace}/${service.metadata.name}`
   const { namespace = '' } = object.metadata
   const isAllowed = surroundings.allowedRanges.some(
-    ({ cidr, namespaces }) => contains(cidr, bytes) && (namespaces === undefined || namespaces.includes(namespace)),
+    ({ range, namespaces }) =>
+      prefixContains(range, bytes) && (namespaces === undefined || namespaces.includes(namespace)),
   )
   return isAllowed
     ? undefined
@@ -243,28 +300,33 @@ function whyNoTarget(address: string, object: IprefService, surroundings: Surrou
 }
 
 /** Never a target, whoever allows it; undefined: no objection. */
-function forbiddenReason(address: string, { forbidden }: Surroundings): string | undefined {
+function forbiddenReason(address: string, surroundings: Surroundings): string | undefined {
   const bytes = parseAddress(address)
   if (!bytes) return 'no IP address'
-  const always = NEVER_TARGETS.find(([cidr]) => contains(cidr, bytes))
-  return always?.[1] ?? forbidden.get(address)
+  const always = NEVER_TARGETS.find(({ prefix }) => prefixContains(prefix, bytes))
+  if (always) return always.what
+  const network = surroundings.encodingNetworks.find(prefix => prefixContains(prefix, bytes))
+  if (network)
+    return `an address of the encoding network ${formatPrefix(network)}, which stands for a host of another network`
+  return surroundings.forbidden.get(address)
 }
 
-const NEVER_TARGETS: readonly (readonly [cidr: string, what: string])[] = [
+const NEVER_TARGETS = [
   ['0.0.0.0/8', 'no address of a host'],
   ['127.0.0.0/8', 'a loopback address'],
   ['169.254.0.0/16', 'a link-local address'],
   ['224.0.0.0/3', 'a multicast or reserved address'],
   ['::/127', 'a loopback address, or none at all'],
+  // each leads to the IPv4 address inside, and so around what is said of that one
+  ['::/96', 'an IPv4 address in IPv6 clothing'],
   ['::ffff:0:0/96', 'an IPv4 address in IPv6 clothing'],
+  ['64:ff9b::/96', 'an IPv4 address in IPv6 clothing (NAT64)'],
+  ['64:ff9b:1::/48', 'an IPv4 address in IPv6 clothing (NAT64)'],
+  ['2002::/16', 'an IPv4 address in IPv6 clothing (6to4)'],
+  ['2001::/32', 'an IPv4 address in IPv6 clothing (Teredo)'],
   ['fe80::/10', 'a link-local address'],
   ['ff00::/8', 'a multicast address'],
-]
-
-function contains(cidr: string, address: Uint8Array): boolean {
-  const prefix = parsePrefix(cidr)
-  return prefix !== undefined && prefix.address.length === address.length && prefixContains(prefix, address)
-}
+].map(([text, what]) => ({ prefix: parsePrefix(text!)!, what: what! }))
 
 // ---- small things
 
@@ -285,25 +347,42 @@ function unresolved(reason: string, message: string): TargetProblem {
   return { type: 'Resolved', reason, message }
 }
 
-function podsByAddress(pods: readonly Pod[]): Map<string, Pod> {
-  const found = new Map<string, Pod>()
-  for (const pod of pods) {
-    // the address of a pod that has ended may be another's by now
-    if (pod.spec?.hostNetwork || pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed') continue
-    for (const address of addressesOf(pod)) found.set(address, pod)
-  }
-  return found
+/**
+ * The pod of the object's namespace that has an address. Where another namespace has a pod there too, nobody can tell which of them would be reached, so none
+ * is found; one that is being deleted does not count beside one that is not.
+ */
+function podOf({ metadata }: IprefService, pods: readonly Pod[]): Pod | undefined {
+  const staying = pods.filter(pod => pod.metadata.deletionTimestamp === undefined)
+  const candidates = staying.length > 0 ? staying : pods
+  if (candidates.some(pod => pod.metadata.namespace !== metadata.namespace)) return undefined
+  const age = ({ metadata: { creationTimestamp, uid } }: Pod) => `${creationTimestamp} ${uid}`
+  return candidates.reduce<Pod | undefined>(
+    (newest, pod) => (!newest || age(pod) > age(newest) ? pod : newest),
+    undefined,
+  )
+}
+
+/** Addresses that are this pod's own; none when it has ended, for they may be another's by now, and none on the host network. */
+export function addressesInUse(pod: Pod): string[] {
+  const hasEnded = pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed'
+  return pod.spec?.hostNetwork || hasEnded ? [] : addressesOf(pod)
 }
 
 function addressesOf(pod: Pod): string[] {
   const { podIP, podIPs } = pod.status ?? {}
-  const texts = podIPs?.length ? podIPs.map(({ ip }) => ip) : podIP ? [podIP] : []
-  return texts.map(canonical)
+  return onePerFamily(podIPs?.length ? podIPs.map(({ ip }) => ip) : podIP ? [podIP] : [])
 }
 
-function clusterIpsOf({ spec }: Service): string[] {
+export function clusterIpsOf({ spec }: Service): string[] {
   const texts = spec.clusterIPs?.length ? spec.clusterIPs : spec.clusterIP ? [spec.clusterIP] : []
-  return texts.filter(text => text !== '' && text !== 'None').map(canonical)
+  return onePerFamily(texts.filter(text => text !== '' && text !== 'None'))
+}
+
+// a slot has one address of each IP version, so that each has a reference of its own
+function onePerFamily(texts: readonly string[]): string[] {
+  const found = new Map<string, string>()
+  for (const address of texts.map(canonical)) if (!found.has(familyOf(address))) found.set(familyOf(address), address)
+  return [...found.values()]
 }
 
 function identityOf(pod: Pod | undefined, address: string): Pick<WantedAddress, 'holder' | 'ordinal' | 'member'> {
@@ -321,7 +400,7 @@ export function familyOf(address: string): 'IPv4' | 'IPv6' {
 }
 
 // addresses are compared as texts: each has one
-function canonical(text: string): string {
+export function canonical(text: string): string {
   const bytes = parseAddress(text)
   return bytes ? formatAddress(bytes) : text
 }
