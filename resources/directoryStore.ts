@@ -53,6 +53,7 @@ const NOTICE_MS = 3
 const POLL_MS = 2000
 /** gone from the files for this long is gone */
 const GONE_MS = 300
+const TURN_MS = 50
 const EVENT_LIFE_MS = 3_600_000
 
 interface Subscriber {
@@ -80,7 +81,6 @@ export class DirectoryStore implements ResourceStore {
   #problems: string[] = []
   #trouble: string | undefined
   #settle: NodeJS.Timeout | undefined
-  #again: NodeJS.Timeout | undefined
   #notice: NodeJS.Timeout | undefined
   #poll: NodeJS.Timeout | undefined
   #lifeSign = performance.now()
@@ -327,10 +327,10 @@ export class DirectoryStore implements ResourceStore {
     if (!name.startsWith('.')) this.#soon()
   }
 
-  #soon(): void {
+  #soon(ms = SETTLE_MS): void {
     if (this.#isClosed) return
     clearTimeout(this.#settle)
-    this.#settle = setTimeout(() => void this.#import(), SETTLE_MS)
+    this.#settle = setTimeout(() => void this.#import(), ms)
   }
 
   #noticeSoon(): void {
@@ -345,15 +345,8 @@ export class DirectoryStore implements ResourceStore {
   async #import(): Promise<void> {
     if (this.#isClosed) return
     try {
-      await this.#locked(() => {
-        // read with the lock held: a process that read an older file must not undo what another took from a newer one
-        const manifests = this.#manifests.scan()
-        const problems = [...manifests.problems]
-        for (const [id, declared] of manifests.declared) problems.push(...this.#take(id, declared))
-        this.#removeMissing(manifests)
-        this.#removeOldEvents()
-        this.#tellProblems(problems)
-      })
+      // many new objects are taken a few at a time, and the process has turns in between
+      while (!(await this.#locked(() => this.#importSome()))) await new Promise(setImmediate)
       this.#watchFolders()
       this.#tellTrouble(undefined)
     } catch (error) {
@@ -361,6 +354,22 @@ export class DirectoryStore implements ResourceStore {
     } finally {
       this.#tell()
     }
+  }
+
+  /** false: there is more. */
+  #importSome(): boolean {
+    // read with the lock held: a process that read an older file must not undo what another took from a newer one
+    const manifests = this.#manifests.scan()
+    const problems = [...manifests.problems]
+    const end = performance.now() + TURN_MS
+    for (const [id, declared] of manifests.declared) {
+      if (performance.now() > end) return false
+      problems.push(...this.#take(id, declared))
+    }
+    this.#removeMissing(manifests)
+    this.#removeOldEvents()
+    this.#tellProblems(problems)
+    return true
   }
 
   #take(id: string, declared: Declared): string[] {
@@ -376,7 +385,11 @@ export class DirectoryStore implements ResourceStore {
       // all that is wrong, also what was let in before
       const found = validate(declared.kind, object, old?.object)
       problems.push(...found.map(one => declared.say(one)))
-      if (problems.length === 0) this.#put(id, declared.kind, old, merged.object, merged.owners, declared.file)
+      try {
+        if (problems.length === 0) this.#put(id, declared.kind, old, merged.object, merged.owners, declared.file)
+      } catch (error) {
+        problems.push(`${declared.file}: ${id} cannot be kept in .status: ${(error as Error).message}`)
+      }
     }
     this.#taken.set(id, { declared, object: this.#status.get(id)?.object, problems })
     return problems
@@ -396,13 +409,8 @@ export class DirectoryStore implements ResourceStore {
       if (now - since >= GONE_MS) {
         this.#missedAt.delete(id)
         this.#remove(id, entry)
-      } else this.#again ??= setTimeout(() => this.#lookAgain(), GONE_MS)
+      } else this.#soon(GONE_MS)
     }
-  }
-
-  #lookAgain(): void {
-    this.#again = undefined
-    void this.#import()
   }
 
   #removeOldEvents(): void {
@@ -480,7 +488,7 @@ export class DirectoryStore implements ResourceStore {
     this.#isClosed = true
     this.#subscribers.clear()
     clearInterval(this.#poll)
-    for (const timer of [this.#settle, this.#again, this.#notice]) clearTimeout(timer)
+    for (const timer of [this.#settle, this.#notice]) clearTimeout(timer)
     this.#watcher.close()
     await this.#lock.close()
   }
