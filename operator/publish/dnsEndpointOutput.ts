@@ -117,7 +117,11 @@ export class DnsEndpointOutput implements Output {
     } catch (error) {
       if (!(error instanceof StoreError && error.code === 'AlreadyExists')) throw error
       const found = await this.#store.get('DNSEndpoint', key)
-      if (!found || isOurs(found)) return undefined
+      if (!found) throw error
+      if (isOurs(found)) {
+        await this.#store.update('DNSEndpoint', { ...found, spec: object.spec })
+        return undefined
+      }
       return `DNSEndpoint ${key.namespace}/${key.name} is somebody else's (no label ${LABEL})`
     }
   }

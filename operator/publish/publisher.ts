@@ -24,13 +24,11 @@ import type { Publication } from '../service/reconcile.ts'
 import { ClusterDnsKeeper, type ClusterDnsReport } from './clusterDnsKeeper.ts'
 import { DesiredTable, type OwnedSet, type SetChange } from './desired.ts'
 import { type Server, showServer } from './endpoints.ts'
-import { conditionTypes, publishFinding } from './findings.ts'
 import { OutputRunner, type OutputState } from './output.ts'
 import { outputsOf } from './outputsOf.ts'
 import { ReadBack, type ReadEntry } from './readBack.ts'
 import { ReadServers, type SystemDns, systemDns } from './readServers.ts'
 import {
-  isAccepted,
   type ObjectRecords,
   type PublicGateway,
   publicGateways,
@@ -42,6 +40,7 @@ import {
   zoneKinds,
   zoneNameOf,
 } from './records.ts'
+import { canRead, findingOf, isApplied, isWithdrawn, type PublishState } from './statements.ts'
 import { ZONE_SERVER } from './zoneServerOutput.ts'
 
 export interface PublisherPorts {
@@ -381,8 +380,9 @@ export class Publisher implements Publication {
 
   /** Where nobody can be asked, what every output has taken away counts as gone. */
   #forgetUnreadable(): void {
+    const state = this.#state
     for (const [kind, former] of [...this.#table.formerSets()])
-      if (!this.#canRead(kind) && this.#isApplied(kind, former.owner)) this.#table.forget(kind, setKey(former))
+      if (!canRead(kind, state) && isApplied(kind, former.owner, state)) this.#table.forget(kind, setKey(former))
   }
 
   #entryChanged({ kind, set, former, state }: ReadEntry): void {
@@ -414,84 +414,29 @@ export class Publisher implements Publication {
   // ---- what is said of objects
 
   internal(object: IprefService): Finding {
-    return this.#finding('internal', object)
+    return findingOf('internal', object, this.#state)
   }
 
   public(object: IprefService): Finding {
-    return this.#finding('public', object)
-  }
-
-  #finding(kind: ZoneKind, object: IprefService): Finding {
-    const key = keyOf(object)
-    const records = this.#records.get(key)
-    const sets = records?.[kind] ?? []
-    const taken = sets.find(set => this.#table.ownerOf(kind, set.name) !== key)
-    const entries = sets.map(set => this.#readBack?.get(kind, setKey(set)))
-    const notRight = entries.find(entry => entry?.state !== 'right')
-    const isOff = this.#config.readBack.mode === 'Off'
-    const found = publishFinding({
-      kind,
-      zone: zoneNameOf(kind, this.#config),
-      isAccepted: isAccepted(object),
-      hasMappings: (object.status?.mappings?.length ?? 0) > 0,
-      hasPublicGateway: this.#gateways.length > 0,
-      sets: sets.length,
-      takenBy: taken && this.#table.ownerOf(kind, taken.name),
-      leftOut: kind === 'public' ? (records?.leftOut ?? 0) : 0,
-      outputs: this.#outputsOf(kind).map(({ state }) => ({
-        name: state.name,
-        problem: state.problem,
-        isApplied: state.appliedVersion >= (this.#changedAt.get(key) ?? 0),
-        conflict: sets.map(({ name }) => state.conflicts.get(`${kind} ${name}`)).find(one => one !== undefined),
-      })),
-      read: isOff
-        ? 'off'
-        : {
-            isRight: sets.length > 0 && entries.every(entry => entry?.state === 'right'),
-            hasServers: this.#asked.get(kind)?.length !== 0,
-            isDrifted: entries.some(entry => entry?.wasRight === true && entry.state === 'wrong'),
-            problem: notRight?.problem,
-          },
-    })
-    return this.#heldBack(kind, object, found) ?? found
-  }
-
-  /** Until something is known that was not, a new leader says what the one before it said: else each start would write every object twice. */
-  #heldBack(kind: ZoneKind, { metadata, status }: IprefService, found: Finding): Finding | undefined {
-    const key = keyOf({ metadata })
-    if (found.reason !== 'WaitingForDns' && found.reason !== 'WaitingForOutput') return undefined
-    if (this.#fresh.has(key)) return undefined
-    const isAsked = this.#records.get(key)?.[kind].some(set => (this.#readBack?.get(kind, setKey(set))?.tries ?? 0) > 0)
-    if (isAsked) return undefined
-    const last = status?.conditions?.find(({ type }) => type === conditionTypes[kind])
-    if (last?.status !== 'True' || last.observedGeneration !== metadata.generation) return undefined
-    const { type, status: is, reason, message } = last
-    return { type, status: is, reason, message }
+    return findingOf('public', object, this.#state)
   }
 
   isWithdrawn(object: IprefService): boolean {
-    const key = keyOf(object)
-    if (!this.#suspected.has(key) || (this.#records.get(key)?.internal.length ?? 0) > 0) return false
-    const once = recordsOnceOf(object, this.#config, this.#gateways)
-    return zoneKinds.every(kind => {
-      const outputs = this.#outputsOf(kind)
-      if (outputs.length === 0 || once[kind].length === 0) return true
-      if (!this.#isApplied(kind, key)) return false
-      return !this.#canRead(kind) || once[kind].every(set => !this.#table.former(kind, setKey(set)))
-    })
+    return this.#suspected.has(keyOf(object)) && isWithdrawn(object, this.#state)
   }
 
-  #outputsOf(kind: ZoneKind): OutputRunner[] {
-    return this.#runners.filter(({ output }) => output.zones.includes(kind))
-  }
-
-  #isApplied(kind: ZoneKind, key: string): boolean {
-    const version = this.#changedAt.get(key) ?? 0
-    return this.#outputsOf(kind).every(({ state }) => state.appliedVersion >= version)
-  }
-
-  #canRead(kind: ZoneKind): boolean {
-    return this.#readBack !== undefined && this.#asked.get(kind)?.length !== 0
+  get #state(): PublishState {
+    return {
+      config: this.#config,
+      table: this.#table,
+      gateways: this.#gateways,
+      readBack: this.#readBack,
+      outputs: this.#runners.map(({ state }) => state),
+      recordsOf: key => this.#records.get(key),
+      changedAt: key => this.#changedAt.get(key) ?? 0,
+      isFresh: key => this.#fresh.has(key),
+      hasServers: kind => this.#asked.get(kind)?.length !== 0,
+    }
   }
 
   #anyPublished(): OwnedSet | undefined {
@@ -519,7 +464,7 @@ export class Publisher implements Publication {
     this.#later('tell', TELL_MS, () => {
       const all = [...this.#dirty]
       this.#dirty.clear()
-      if (all.length > 0) this.#ports.onChange(all)
+      if (all.length > 0 && this.#isLeader) this.#ports.onChange(all)
     })
   }
 
