@@ -8,7 +8,7 @@
  */
 import { Rcode, Type } from '../../dns/constants.ts'
 import { decodeSoa, type Message, nameAt, type ResourceRecord, stringsOf } from '../../dns/message.ts'
-import { lowerName, type Name } from '../../dns/name.ts'
+import { isAtOrBelow, lowerName, type Name } from '../../dns/name.ts'
 import { formatAddress } from '../../ipref/address.ts'
 import { Memory } from './memory.ts'
 import {
@@ -78,6 +78,16 @@ export class AaLookup {
     return result && { result, left: this.#aa.left(key, this.#now()) }
   }
 
+  /** Other servers are asked about these domains from now on: what is kept goes, and what is on its way is not kept. */
+  forget(domains: readonly Name[]): void {
+    const isGone = (name: Name) => domains.some(domain => isAtOrBelow(name, domain))
+    const isGoneAddress = (key: string) => isGone(key.slice(1))
+    this.#aa.forget(isGone)
+    this.#addresses.forget(isGoneAddress)
+    for (const name of this.#aaOpen.keys()) if (isGone(name)) this.#aaOpen.delete(name)
+    for (const key of this.#addressesOpen.keys()) if (isGoneAddress(key)) this.#addressesOpen.delete(key)
+  }
+
   // ---- AA strings
 
   strings(name: Name, done: (result: AaResult) => void): void {
@@ -90,8 +100,7 @@ export class AaLookup {
     const waiting = [done]
     this.#aaOpen.set(key, waiting)
     this.#askTxt(key, [], MOST_TTL, (result, ttl) => {
-      this.#aaOpen.delete(key)
-      if (this.#keeps && ttl > 0) this.#aa.set(key, result, this.#now() + ttl)
+      if (close(this.#aaOpen, key, waiting) && this.#keeps && ttl > 0) this.#aa.set(key, result, this.#now() + ttl)
       for (const callback of waiting) callback(result)
     })
   }
@@ -177,8 +186,8 @@ export class AaLookup {
     this.#addressesOpen.set(key, waiting)
     const type = family === 4 ? Type.A : Type.AAAA
     this.#askAddresses({ name, type, aliases: MOST_ALIASES, least: MOST_TTL }, (result, keepFor) => {
-      this.#addressesOpen.delete(key)
-      if (this.#keeps && keepFor > 0) this.#addresses.set(key, result, this.#now() + keepFor)
+      const isCurrent = close(this.#addressesOpen, key, waiting)
+      if (isCurrent && this.#keeps && keepFor > 0) this.#addresses.set(key, result, this.#now() + keepFor)
       for (const callback of waiting) callback(result)
     })
   }
@@ -200,6 +209,11 @@ export class AaLookup {
       done({ addresses: records.map(r => r.data), ttl }, keepFor)
     })
   }
+}
+
+/** False: it was forgotten meanwhile. */
+function close<Waiting>(open: Map<string, Waiting>, key: string, waiting: Waiting): boolean {
+  return open.get(key) === waiting && open.delete(key)
 }
 
 // aliases have grown as old as the strings

@@ -127,6 +127,14 @@ export class AnswerCache {
     return best
   }
 
+  /** `question`: name, type and class, in lower case. */
+  forget(isGone: (question: Uint8Array) => boolean): void {
+    for (let i = 0; i < this.#entries.length; i++) {
+      const entry = this.#entries[i]
+      if (entry && isGone(entry.key)) this.#entries[i] = undefined
+    }
+  }
+
   clear(): void {
     this.#entries.fill(undefined)
   }

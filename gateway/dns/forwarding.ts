@@ -31,10 +31,16 @@ export function forwardQuery(
   return { bytes, optAt: questionEnd }
 }
 
-/** Does the answer hold an address in one of these, in an A or AAAA record or as a hint of a service (RFC 9460)? */
-export function holdsAddressIn(answer: Uint8Array, walked: WalkedMessage, prefixes: readonly Prefix[]): boolean {
+/** Does the answer hold an address in one of these, in an A or AAAA record or as a hint of a service (RFC 9460)? `but`: not in one of those. */
+export function holdsAddressIn(
+  answer: Uint8Array,
+  walked: WalkedMessage,
+  prefixes: readonly Prefix[],
+  but: readonly Prefix[] = [],
+): boolean {
   if (prefixes.length === 0) return false
-  const isIn = (address: Uint8Array) => prefixes.some(prefix => prefixContains(prefix, address))
+  const isWithin = (list: readonly Prefix[], address: Uint8Array) => list.some(one => prefixContains(one, address))
+  const isIn = (address: Uint8Array) => isWithin(prefixes, address) && !isWithin(but, address)
   return walked.records.some(({ type, dataAt, end }) => {
     if (type === Type.A || type === Type.AAAA) {
       const isAddress = end - dataAt === (type === Type.A ? 4 : 16)

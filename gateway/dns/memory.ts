@@ -34,6 +34,10 @@ export class Memory<Value> {
     this.#entries.set(key, { value, expires })
   }
 
+  forget(isGone: (key: string) => boolean): void {
+    for (const key of this.#entries.keys()) if (isGone(key)) this.#entries.delete(key)
+  }
+
   clear(): void {
     this.#entries.clear()
   }

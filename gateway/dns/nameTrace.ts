@@ -2,14 +2,14 @@
  * The trace of a name (`ipref trace NAME`): the way of a question, step by step, asked afresh at the same servers and the same mapper, through the same sockets
  * as the resolver asks; and the first thing that is wrong, with what to do about it. Runs in the resolver's thread; nothing here waits, everything calls back.
  *
- *   domain ─ cache ─ TXT ─ alias ─ AA record … ─ context … ─ mapper … ─ answer
+ *   domain ─ route ─ cache ─ TXT ─ alias ─ AA record … ─ context … ─ mapper … ─ answer
  *
  * A step that is wrong does not end the trace while another AA record may do; it ends where the resolver would have nothing to go on with. Like a question, a
  * trace makes the mapping if there is none.
  */
 import { judgeStrings } from '../../dns/aaText.ts'
 import { formatRcode, formatType, Rcode, Type } from '../../dns/constants.ts'
-import { nameAt, stringsOf } from '../../dns/message.ts'
+import { type Message, nameAt, stringsOf } from '../../dns/message.ts'
 import { formatName, isAtOrBelow, lowerName, type Name } from '../../dns/name.ts'
 import { formatAddress } from '../../ipref/address.ts'
 import { formatReference } from '../../ipref/reference.ts'
@@ -17,8 +17,10 @@ import { type Step, Steps } from '../../runtime/steps.ts'
 import { isContext } from '../mapper/assertions.ts'
 import type { MapperAnswer } from './mapperClient.ts'
 import { MAPPING_TTL, type Remembered, type ResolverSettings } from './resolver.ts'
+import type { RouteTable, Way } from './routes.ts'
 import {
   aaOfString,
+  askServers,
   askUpstreams,
   MOST_ADDRESSES,
   MOST_ALIASES,
@@ -41,13 +43,19 @@ export interface NameTrace {
 }
 
 export interface NameTracePorts extends Servers {
-  forwarders: readonly ServerState[]
+  /** what the resolver knows and has been told */
+  resolver: {
+    readonly routes: RouteTable
+    readonly uplink: readonly ServerState[]
+    looksForAa(name: Name): boolean
+    isOwnContext(context: Uint8Array): boolean
+    remembered(name: Name): Remembered
+  }
   mapper(
     wanted: { family: 4 | 6; context: Uint8Array; reference: bigint; name: string },
     done: (answer: MapperAnswer) => void,
   ): void
   native(wanted: { family: 4 | 6; reference: bigint }, done: (address: Uint8Array | undefined) => void): void
-  remembered(name: Name): Remembered
   /** milliseconds, monotonic */
   nowMs(): number
 }
@@ -94,7 +102,10 @@ class Tracing {
   }
 
   start(): void {
+    const way = this.#ports.resolver.routes.wayOf(this.#name)
+    if (way.route?.looksForAa === false) return this.#followPlain(way)
     if (!this.#checkDomain()) return this.#end()
+    this.#showRoute(way)
     this.#showCache()
     this.#askTxt(this.#name)
   }
@@ -113,16 +124,75 @@ class Tracing {
 
   // ---- here
 
+  #forwardersOf(name: Name): readonly ServerState[] {
+    return this.#ports.resolver.routes.wayOf(name).forwarders
+  }
+
+  #showRoute({ route, upstreams, forwarders }: Way): void {
+    if (!route) return
+    const asked = `AA records at ${upstreams.map(namesOf).join(', then at ')}`
+    const others = forwarders.length > 0 ? `, everything else at ${namesOf(forwarders)}` : ''
+    this.#right('route', `${formatName(route.domain)} by ${route.by}: ${asked}${others}`)
+  }
+
+  // no AA records are looked for: what others say is the answer
+  #followPlain({ route, forwarders }: Way): void {
+    const who = `${formatName(route!.domain)} by ${route!.by}`
+    this.#right('route', `${who}: no AA records are looked for; asked at ${namesOf(forwarders)}`)
+    this.#showCache()
+    this.#askElsewhere('answer', forwarders)
+  }
+
+  #askElsewhere(what: string, group: readonly ServerState[]): void {
+    const { upstreams } = this.#ports
+    const { encodedFamilies } = this.#settings
+    let open = encodedFamilies.length
+    const step = () => {
+      if (--open === 0) this.#end()
+    }
+    for (const family of encodedFamilies) {
+      const type = family === 4 ? Type.A : Type.AAAA
+      const since = this.#ports.nowMs()
+      askServers({ upstreams, group }, { name: this.#name, type }, (answer, from) => {
+        this.#judgeElsewhere(what, { type, answer, server: from?.server.text ?? namesOf(group), since })
+        step()
+      })
+    }
+  }
+
+  #judgeElsewhere(
+    what: string,
+    { type, answer, server, since }: { type: number; answer: Message | undefined; server: string; since: number },
+  ): void {
+    const asked = `${formatType(type)} of ${this.#shown} at ${server}`
+    const reading = answer && readAnswer(answer, { name: this.#name, type, mostAliases: MOST_ALIASES })
+    const fix = `look whether ${server} runs, is reached from here, and knows ${this.#shown}`
+    if (!reading || (reading.rcode !== Rcode.NOERROR && reading.rcode !== Rcode.NXDOMAIN))
+      return this.#wrong(
+        what,
+        `${asked}: ${reading ? `it says ${formatRcode(reading.rcode)}` : 'no answer'}`,
+        fix,
+        since,
+      )
+    const addresses = reading.records.map(({ data }) => data)
+    for (const address of addresses) this.#give(address)
+    if (addresses.length > 0) return this.#right(what, `${asked}: ${addresses.map(formatAddress).join(' ')}`, since)
+    if (reading.rcode === Rcode.NOERROR) return this.#right(what, `${asked}: no such record`, since)
+    this.#wrong(what, `${asked}: ${this.#shown} does not exist`, fix, since)
+  }
+
   #checkDomain(): boolean {
     const { domains, excluded, optionPrefix } = this.#settings
-    const elsewhere = `${this.#ports.forwarders.length > 0 ? 'the forwarders answer it' : 'it gets SERVFAIL'}`
+    const elsewhere = `${this.#forwardersOf(this.#name).length > 0 ? 'the forwarders answer it' : 'it gets SERVFAIL'}`
     const left = excluded.find(domain => isAtOrBelow(this.#name, domain))
     if (left) {
       const detail = `${this.#shown} lies in ${formatName(left)}, where no AA records are looked for: ${elsewhere}`
       this.#wrong('domain', detail, `take ${optionPrefix}except ${formatName(left)} away`)
       return false
     }
-    const domain = domains.find(one => isAtOrBelow(this.#name, one))
+    const { resolver } = this.#ports
+    const routed = resolver.looksForAa(this.#name) ? resolver.routes.wayOf(this.#name).route?.domain : undefined
+    const domain = routed ?? domains.find(one => isAtOrBelow(this.#name, one))
     if (!domain) {
       const list = domains.map(formatName).join(', ')
       const detail = `${this.#shown} lies in none of the domains in which AA records are looked for (${list}): ${elsewhere}`
@@ -137,7 +207,7 @@ class Tracing {
   }
 
   #showCache(): void {
-    const { aa, answers } = this.#ports.remembered(this.#name)
+    const { aa, answers } = this.#ports.resolver.remembered(this.#name)
     const parts = answers.map(({ type, addresses, left }) => {
       const shown = addresses.length > 0 ? addresses.join(' ') : 'none'
       return `${formatType(type)} ${shown} for ${Math.ceil(left)} s`
@@ -157,12 +227,12 @@ class Tracing {
     const since = this.#ports.nowMs()
     const shown = formatName(name)
     askUpstreams(this.#ports, { name, type: Type.TXT }, (answer, from) => {
-      if (!answer) return this.#noAnswer('TXT', `TXT of ${shown}`, since)
+      if (!answer) return this.#noAnswer('TXT', `TXT of ${shown}`, { name, since })
       const mostAliases = MOST_ALIASES - this.#aliases
       const reading = readAnswer(answer, { name, type: Type.TXT, mostAliases })
       this.#aliases += reading.links.length
       this.#ttl = Math.min(this.#ttl, reading.ttl)
-      if (!this.#judgeTxt(reading, shown, from, since)) return this.#end()
+      if (!this.#judgeTxt(reading, name, from, since)) return this.#end()
       if (reading.links.length > 0) this.#right('alias', this.#wayOf(name, reading))
       if (this.#aliases > MOST_ALIASES) {
         const fix = 'let the name lead to its AA record in fewer steps'
@@ -176,10 +246,11 @@ class Tracing {
   }
 
   // false: the resolver has nothing to go on with
-  #judgeTxt(reading: Reading, shown: string, from: ServerState | undefined, since: number): boolean {
+  #judgeTxt(reading: Reading, name: Name, from: ServerState | undefined, since: number): boolean {
+    const shown = formatName(name)
     const { rcode, records, links, owner } = reading
     const server = from?.server.text ?? 'the server'
-    const asked = `TXT of ${shown} at ${server}${this.#silentBefore(from)}`
+    const asked = `TXT of ${shown} at ${server}${this.#silentBefore(name, from)}`
     const publish = `publish it: ${formatName(owner)} IN TXT "AA GATEWAY + REFERENCE"`
     if (rcode !== Rcode.NOERROR && rcode !== Rcode.NXDOMAIN) {
       const fix = `let ${server} answer for this domain, or name another with ${this.#settings.optionPrefix}upstream`
@@ -192,24 +263,28 @@ class Tracing {
       return true
     }
     const missing = rcode === Rcode.NXDOMAIN ? 'does not exist' : 'has no TXT record, so no AA record'
-    const forwarded = this.#ports.forwarders.length > 0 ? '; the forwarders answer instead' : ''
+    const forwarded = this.#forwardersOf(this.#name).length > 0 ? '; the forwarders answer instead' : ''
     this.#wrong('TXT', `${asked}: ${formatName(owner)} ${missing}${forwarded}`, publish, since)
     return false
   }
 
-  #noAnswer(what: string, asked: string, since: number): void {
-    const servers = this.#ports.upstreamServers.map(({ server }) => server.text)
+  #noAnswer(what: string, asked: string, { name, since }: { name: Name; since: number }): void {
+    const servers = this.#serversFor(name).map(({ server }) => server.text)
     const fix = 'look whether these servers run, and whether this machine reaches them (UDP and TCP)'
     this.#wrong(what, `${asked}: no answer from ${servers.join(', ') || 'anybody'}`, fix, since)
     this.#end()
   }
 
   // servers that are asked first and keep silent make every question slow
-  #silentBefore(from: ServerState | undefined): string {
-    const { upstreamServers } = this.#ports
-    const before = from ? upstreamServers.slice(0, upstreamServers.indexOf(from)) : []
+  #silentBefore(name: Name, from: ServerState | undefined): string {
+    const servers = this.#serversFor(name)
+    const before = from ? servers.slice(0, servers.indexOf(from)) : []
     const silent = before.filter(state => state.silences > 0).map(({ server }) => server.text)
     return silent.length > 0 ? ` (${silent.join(', ')} before it ${silent.length === 1 ? 'is' : 'are'} silent)` : ''
+  }
+
+  #serversFor(name: Name): ServerState[] {
+    return this.#ports.serversFor(name).flat()
   }
 
   #wayOf(name: Name, reading: Reading): string {
@@ -285,7 +360,7 @@ class Tracing {
     const type = family === 4 ? Type.A : Type.AAAA
     const asked = way.at(-1)!
     askUpstreams(this.#ports, { name: asked, type }, (answer, from) => {
-      const server = from?.server.text ?? this.#ports.upstreamServers.map(one => one.server.text).join(', ')
+      const server = from?.server.text ?? namesOf(this.#serversFor(asked))
       const reading = answer && readAnswer(answer, { name: asked, type, mostAliases: MOST_ALIASES - 1 })
       if (!reading || (reading.rcode !== Rcode.NOERROR && reading.rcode !== Rcode.NXDOMAIN)) {
         const said = reading ? `${server} says ${formatRcode(reading.rcode)}` : `no answer from ${server}`
@@ -328,7 +403,10 @@ class Tracing {
   // ---- the mapper
 
   #map(candidates: readonly Candidate[]): void {
-    const { encodedFamilies, ownContexts } = this.#settings
+    const { encodedFamilies } = this.#settings
+    const { resolver } = this.#ports
+    if (resolver.uplink.length > 0 && !candidates.every(({ context }) => resolver.isOwnContext(context)))
+      return this.#askElsewhere('active gateway', resolver.uplink)
     let open = 1
     const step = () => {
       if (--open === 0) this.#conclude()
@@ -336,8 +414,7 @@ class Tracing {
     for (const family of encodedFamilies) {
       for (const candidate of candidates) {
         open++
-        const isOwn = ownContexts.some(own => formatAddress(own) === formatAddress(candidate.context))
-        if (isOwn) this.#askNative(family, candidate, step)
+        if (resolver.isOwnContext(candidate.context)) this.#askNative(family, candidate, step)
         else this.#askMapper(family, candidate, step)
       }
     }
@@ -394,6 +471,10 @@ class Tracing {
     }
     this.#end()
   }
+}
+
+function namesOf(servers: readonly ServerState[]): string {
+  return servers.map(({ server }) => server.text).join(', ')
 }
 
 function ipv(address: Uint8Array): string {

@@ -6,6 +6,7 @@
  *                                        │                                    └ none: forwarders, else SERVFAIL
  *                                        └ everything else: PTR of an encoded address, forwarders, else SERVFAIL
  *
+ * Routes (routes.ts) say who the upstreams and forwarders of a name are. With an uplink another resolver maps: names with AA records are handed to it.
  * What is handed on goes to the forwarder as it came and comes back byte for byte, but for the id and a cookie of ours. Equal
  * questions that are open at the same time are asked once. Nothing is guessed: where the mapper or the upstreams say nothing, the answer is SERVFAIL
  * with the reason (RFC 8914).
@@ -24,9 +25,9 @@ import {
   type Question,
   type ResourceRecord,
 } from '../../dns/message.ts'
-import { addressOfReverse, formatName, isAtOrBelow, lowerName, type Name, nameToBytes } from '../../dns/name.ts'
+import { addressOfReverse, formatName, isAtOrBelow, lowerName, type Name, nameToBytes, ROOT } from '../../dns/name.ts'
 import { isWhole, Scan, type ScannedQuery, scanQuery, Variant, walkRecords } from '../../dns/packet.ts'
-import { formatAddress, type Prefix } from '../../ipref/address.ts'
+import { equalAddress, formatAddress, type Prefix, prefixContains } from '../../ipref/address.ts'
 import { isContext } from '../mapper/assertions.ts'
 import { type AaFound, AaLookup, type AaResult, endOf, type Remote } from './aaLookup.ts'
 import type { NewNameBudget } from './access.ts'
@@ -34,6 +35,7 @@ import { AnswerCache, type CachedAnswer } from './answerCache.ts'
 import { fitAnswer, forwardQuery, holdsAddressIn, leastOfAny, ttlOfForwarded } from './forwarding.ts'
 import type { MapperAnswer } from './mapperClient.ts'
 import { Memory } from './memory.ts'
+import { noRouting, RouteTable, type Routing, serverText } from './routes.ts'
 import { MOST_UDP } from './upstreamAnswers.ts'
 import { findOpt, type ServerState, type Upstreams, withoutCookie } from './upstreams.ts'
 
@@ -70,7 +72,7 @@ export interface ResolverSettings {
 
 export interface ResolverPorts {
   upstreams: Upstreams
-  /** for TXT, and the addresses of contexts */
+  /** for TXT, and the addresses of contexts, where no route says otherwise; so the forwarders */
   upstreamServers: readonly ServerState[]
   forwarders: readonly ServerState[]
   mapper(
@@ -110,6 +112,16 @@ interface Job {
   readonly scanned: ScannedQuery
   readonly askers: { asker: Asker; id: number; question: Uint8Array; payloadSize: number }[]
   readonly isPlain: boolean
+  /** the answer may be kept; not when what it follows from has changed */
+  isCurrent: boolean
+}
+
+/** Who a question is handed on to. */
+interface HandOver {
+  servers: readonly ServerState[]
+  /** addresses that the answer may hold although they are denied */
+  mayHold: readonly Prefix[]
+  who: string
 }
 
 interface Failure {
@@ -133,6 +145,9 @@ export class Resolver {
   /** what the mapper was asked for lately: asking again costs it nothing */
   readonly #mapped = new Memory<true>(2 * MOST_NAMES)
   readonly #jobs = new Map<string, Job>()
+  readonly routes: RouteTable
+  #routing = noRouting
+  #uplink: readonly ServerState[] = []
   readonly #scan: ScannedQuery = { questionEnd: 0, type: 0, class: 0, variant: 0, payloadSize: 512 }
   readonly counts = {
     queries: 0,
@@ -153,7 +168,43 @@ export class Resolver {
     this.#ports = ports
     this.cache = new AnswerCache(settings.cacheSize)
     const { contextFamilies: families } = settings
-    this.#lookup = new AaLookup(ports, { families, keeps: this.cache.enabled }, () => ports.now())
+    const { upstreams, upstreamServers, forwarders } = ports
+    this.routes = new RouteTable({ upstreams: upstreamServers, forwarders }, server => upstreams.makeState(server))
+    const servers = { upstreams, serversFor: (name: Name) => this.routes.wayOf(name).upstreams }
+    this.#lookup = new AaLookup(servers, { families, keeps: this.cache.enabled }, () => ports.now())
+  }
+
+  /** Answers below domains that are routed in another way are forgotten, others stay; an answer that came there by an alias runs out by itself. */
+  setRouting(routing: Routing): void {
+    const before = this.#routing
+    this.#routing = routing
+    const changed = this.routes.set(routing.routes)
+    if (!isEqual(before.uplink.map(serverText), routing.uplink.map(serverText))) {
+      this.#uplink = routing.uplink.map(server => this.#ports.upstreams.makeState(server))
+      changed.push(ROOT)
+    }
+    if (!isEqual(before.ownContexts.map(formatAddress), routing.ownContexts.map(formatAddress))) changed.push(ROOT)
+    if (changed.length > 0) this.#forget(changed)
+  }
+
+  get uplink(): readonly ServerState[] {
+    return this.#uplink
+  }
+
+  get ownContexts(): readonly Uint8Array[] {
+    return [...this.#settings.ownContexts, ...this.#routing.ownContexts]
+  }
+
+  #forget(domains: readonly Name[]): void {
+    const isGone = (name: Name) => domains.some(domain => isAtOrBelow(name, domain))
+    this.cache.forget(question => isGone(Buffer.from(question.subarray(0, -4)).toString('latin1')))
+    this.#lookup.forget(domains)
+    // who waits gets what was asked for; who asks from now on does not wait for it
+    for (const [key, job] of this.#jobs) {
+      if (!isGone(lowerName(job.question.name))) continue
+      job.isCurrent = false
+      this.#jobs.delete(key)
+    }
   }
 
   get open(): number {
@@ -290,7 +341,7 @@ export class Resolver {
       open.askers.push(one)
       return
     }
-    const job: Job = { key, query, message, question, scanned: scan, askers: [one], isPlain: mayShare }
+    const job: Job = { key, query, message, question, scanned: scan, askers: [one], isPlain: mayShare, isCurrent: true }
     if (this.#jobs.size >= MOST_JOBS) {
       this.counts.busy++
       return this.#fail(job, { code: ExtendedError.other, why: 'too many questions at once' })
@@ -305,13 +356,10 @@ export class Resolver {
     const lower = lowerName(name)
     if (type === Type.PTR) {
       const found = this.#nameOfReverse(lower)
-      return found ? this.#answerReverse(job, found) : this.#forward(job)
+      if (found) return this.#answerReverse(job, found)
+      return this.#isMappedAbove(lower) ? this.#handUp(job) : this.#forward(job)
     }
-    const { domains, excluded } = this.#settings
-    const isOurs =
-      (type === Type.A || type === Type.AAAA) &&
-      domains.some(domain => isAtOrBelow(lower, domain)) &&
-      !excluded.some(domain => isAtOrBelow(lower, domain))
+    const isOurs = (type === Type.A || type === Type.AAAA) && this.looksForAa(lower)
     if (!isOurs) return this.#forward(job)
     this.#lookup.strings(name, result => {
       if (result.kind === 'none') return this.#forward(job)
@@ -324,6 +372,18 @@ export class Resolver {
     })
   }
 
+  /** Are AA records looked for? `name` in lower case. */
+  looksForAa(name: Name): boolean {
+    const { domains, excluded } = this.#settings
+    const isBelow = (list: readonly Name[]) => list.some(domain => isAtOrBelow(name, domain))
+    if (isBelow(excluded)) return false
+    return this.routes.wayOf(name).route?.looksForAa ?? isBelow(domains)
+  }
+
+  isOwnContext(context: Uint8Array): boolean {
+    return this.ownContexts.some(own => equalAddress(own, context))
+  }
+
   // ---- the mapper
 
   #map(job: Job, found: AaFound, remotes: { list: readonly Remote[]; ttl: number; isPartial: boolean }): void {
@@ -332,6 +392,7 @@ export class Resolver {
     if (!this.#settings.encodedFamilies.includes(family)) return this.#answerAa(job, found, [], remotes.ttl)
     const usable = remotes.list.filter(({ context, reference }) => reference !== 0n && isContext(context))
     if (usable.length === 0) return this.#forward(job)
+    if (this.#uplink.length > 0 && !usable.every(({ context }) => this.isOwnContext(context))) return this.#handUp(job)
     const now = this.#ports.now()
     const keyOf = ({ context, reference }: Remote) => `${family} ${formatAddress(context)} ${reference}`
     const unknown = usable.filter(wanted => !this.#mapped.get(keyOf(wanted), now))
@@ -358,8 +419,7 @@ export class Resolver {
     for (const wanted of usable) {
       const { context, reference } = wanted
       this.#mapped.set(keyOf(wanted), true, now + MAPPING_TTL)
-      const isOwn = this.#settings.ownContexts.some(own => formatAddress(own) === formatAddress(context))
-      if (isOwn) this.#nativeOf(family, reference, answer => take(answer, false))
+      if (this.isOwnContext(context)) this.#nativeOf(family, reference, answer => take(answer, false))
       else this.#ports.mapper({ family, context, reference, name }, answer => take(answer, true))
     }
   }
@@ -424,34 +484,49 @@ export class Resolver {
   // ---- forwarders
 
   #forward(job: Job): void {
-    const { forwarders, upstreams } = this.#ports
-    if (forwarders.length === 0)
+    const { route, forwarders: servers } = this.routes.wayOf(job.question.name)
+    if (servers.length === 0)
       return this.#fail(job, { code: ExtendedError.other, why: 'no AA record, and no forwarders', isOrdinary: true })
+    this.#handOver(job, { servers, mayHold: route?.mayHold ?? [], who: 'the forwarders' })
+  }
+
+  // the address is the mapper's, though not the mapper's here
+  #handUp(job: Job): void {
+    const { denyAnswers: mayHold } = this.#settings
+    this.#handOver(job, { servers: this.#uplink, mayHold, who: 'the active gateway' })
+  }
+
+  #isMappedAbove(name: Name): boolean {
+    const address = this.#uplink.length > 0 ? addressOfReverse(name) : undefined
+    return address !== undefined && this.#settings.denyAnswers.some(prefix => prefixContains(prefix, address))
+  }
+
+  #handOver(job: Job, over: HandOver): void {
     this.counts.forwarded++
     const { bytes, optAt } = forwardQuery(job.query, job.message, job.scanned.questionEnd)
-    upstreams.ask({
-      servers: forwarders,
+    this.#ports.upstreams.ask({
+      servers: over.servers,
       message: bytes,
       optAt,
       transport: job.askers[0]!.asker.overTcp ? 'tcp' : 'udp',
       letters: 'asked',
       isReadable: isWhole,
       done: answer => {
-        const why = 'no answer from the forwarders'
+        const why = `no answer from ${over.who}`
         if (!answer) return this.#fail(job, { code: ExtendedError.networkError, why, keepFor: FAILURE_TTL })
-        this.#handOn(job, optAt > 0 ? withoutCookie(answer) : answer)
+        this.#handOn(job, optAt > 0 ? withoutCookie(answer) : answer, over)
       },
     })
   }
 
-  #handOn(job: Job, handed: Uint8Array): void {
+  #handOn(job: Job, handed: Uint8Array, { mayHold }: HandOver): void {
     // a server that does not know EDNS and says no more: the asker does without it
     if (handed.length === HEADER) return this.#bareError(job, handed[3]! & 15)
     const answer = job.question.type === Type.ANY ? leastOfAny(handed) : handed
     const walked = answer && walkRecords(answer)
     if (!answer || !walked)
       return this.#fail(job, { code: ExtendedError.other, why: 'the answer of the forwarder is malformed' })
-    if (holdsAddressIn(answer, walked, this.#settings.denyAnswers)) {
+    if (holdsAddressIn(answer, walked, this.#settings.denyAnswers, mayHold)) {
       this.counts.denied++
       const why = 'the answer of the forwarder holds an address that only the mapper gives'
       return this.#fail(job, { code: ExtendedError.prohibited, why, keepFor: FAILURE_TTL })
@@ -500,7 +575,7 @@ export class Resolver {
 
   /** Answers all who asked, and keeps the answer for `ttl` seconds, and for `staleFor` more. */
   #finish(job: Job, bytes: Uint8Array, ttl: number, staleFor = this.#settings.serveStale): void {
-    this.#jobs.delete(job.key)
+    if (job.isCurrent) this.#jobs.delete(job.key)
     const { scanned } = job
     for (const { asker, id, question, payloadSize } of job.askers) {
       this.#count(bytes[3]! & 15)
@@ -510,7 +585,8 @@ export class Resolver {
       answer.set(question, HEADER)
       asker.reply(fitAnswer(answer, HEADER + question.length, mostFor(asker, payloadSize)))
     }
-    if (bytes.length > MOST_KEPT_BYTES || ttl <= 0 || !job.isPlain || !this.cache.enabled) return
+    const isKept = job.isPlain && job.isCurrent && this.cache.enabled
+    if (!isKept || bytes.length > MOST_KEPT_BYTES || ttl <= 0) return
     const walked = walkRecords(bytes)
     if (!walked) return
     this.cache.store({
@@ -538,6 +614,10 @@ export class Resolver {
   #count(rcode: number): void {
     this.counts.rcode[rcode] = (this.counts.rcode[rcode] ?? 0) + 1
   }
+}
+
+function isEqual(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((text, i) => text === b[i])
 }
 
 function addressesIn(answer: Uint8Array, type: number): string[] {

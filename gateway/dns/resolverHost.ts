@@ -19,6 +19,7 @@ import {
   resolverStats,
   type ToWorker,
 } from './resolverProtocol.ts'
+import { noRouting, type Routing } from './routes.ts'
 import type { UpstreamServer } from './upstreams.ts'
 
 const QUEUE_BYTES = 8 << 20
@@ -67,6 +68,7 @@ export class ResolverHost {
   readonly #queries = new Map<number, number>()
   readonly #traces = new Map<number, (trace: NameTrace) => void>()
   #connections = new Set<Socket>()
+  #routing = noRouting
   #worker: Worker | undefined
   #nextClient = 0
   #nextQuery = 0
@@ -129,6 +131,12 @@ export class ResolverHost {
     this.#tell({ what: 'forget' })
   }
 
+  /** In force for the next question, without a restart; what is kept of other domains stays. */
+  setRouting(routing: Routing): void {
+    this.#routing = this.#ports.native ? routing : { ...routing, ownContexts: [] }
+    this.#tell({ what: 'routing', routing: this.#routing })
+  }
+
   /** What becomes of a question for this name. `optionPrefix`: of the options of the resolver in this program. */
   async trace(name: Name, optionPrefix: string): Promise<NameTrace> {
     if (!this.#worker) return DOWN
@@ -165,6 +173,7 @@ export class ResolverHost {
       rateLimit: c.rateLimit,
       mapperSocket: c.mapperSocket,
       ownContexts: this.#ports.native ? [...this.#ownContexts] : [],
+      routing: this.#routing,
       stats: this.#stats,
     }
   }

@@ -2,6 +2,7 @@
 import type { Name } from '../../dns/name.ts'
 import type { Prefix } from '../../ipref/address.ts'
 import type { NameTrace } from './nameTrace.ts'
+import type { Routing } from './routes.ts'
 import type { UpstreamServer } from './upstreams.ts'
 
 export interface ResolverSetup {
@@ -21,6 +22,7 @@ export interface ResolverSetup {
   rateLimit: number
   mapperSocket: string
   ownContexts: Uint8Array[]
+  routing: Routing
   /** counters, see resolverStats */
   stats: SharedArrayBuffer
 }
@@ -31,6 +33,7 @@ export type ToWorker =
   | { what: 'native'; id: number; address: Uint8Array | undefined }
   | { what: 'trace'; id: number; name: Name; optionPrefix: string }
   | { what: 'forget' }
+  | { what: 'routing'; routing: Routing }
   | { what: 'stop' }
 
 export type FromWorker =

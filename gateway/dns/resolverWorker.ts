@@ -9,7 +9,6 @@ import { randomFillSync } from 'node:crypto'
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import { Flag, Opcode, Rcode, servicePorts } from '../../dns/constants.ts'
 import { HEADER, MAX_MESSAGE } from '../../dns/message.ts'
-import type { Name } from '../../dns/name.ts'
 import { Scan, type ScannedQuery, scanQuery, skipName } from '../../dns/packet.ts'
 import { Arena } from '../sys/arena.ts'
 import { DatagramReceiver, DatagramSender, NAME_BYTES, setQueues } from '../sys/datagrams.ts'
@@ -20,7 +19,7 @@ import { dialSeqpacket } from '../sys/seqpacket.ts'
 import { Access, AccessList, budgetKey, MOST_RATIO, NewNameBudget } from './access.ts'
 import { MapperClient } from './mapperClient.ts'
 import { type NameTracePorts, traceName } from './nameTrace.ts'
-import { type Asker, Resolver } from './resolver.ts'
+import { type Asker, Resolver, type ResolverPorts } from './resolver.ts'
 import {
   type FromWorker,
   type ResolverSetup,
@@ -28,6 +27,7 @@ import {
   resolverStats,
   type ToWorker,
 } from './resolverProtocol.ts'
+import type { Routing } from './routes.ts'
 import { MOST_UDP } from './upstreamAnswers.ts'
 import { UpstreamSockets } from './upstreamSockets.ts'
 import { Upstreams } from './upstreams.ts'
@@ -62,13 +62,13 @@ class ResolverWorker {
   readonly timeout = this.arena.allocate(16)
   readonly stats = new Float64Array(setup.stats)
   readonly random = new Int32Array(RANDOM_WORDS)
-  readonly access = new AccessList(setup.allow, setup.rateLimit)
+  access = new AccessList(setup.allow, setup.rateLimit)
   readonly scan: ScannedQuery = { questionEnd: 0, type: 0, class: 0, variant: 0, payloadSize: 0 }
   readonly sockets: UpstreamSockets
   readonly upstreams: Upstreams
   readonly mapper: MapperClient
   readonly resolver: Resolver
-  readonly #ports: Omit<NameTracePorts, 'remembered' | 'nowMs'>
+  readonly #ports: Omit<ResolverPorts, 'budget' | 'now'>
   #randomLeft = 0
   nowMs = performance.now()
   second = Math.floor(this.nowMs / 1000)
@@ -126,6 +126,18 @@ class ResolverWorker {
       budget: new NewNameBudget(NEW_NAMES_BURST, NEW_NAMES_PER_SECOND),
       now: () => this.second,
     })
+    this.#setRouting(setup.routing)
+  }
+
+  #setRouting(routing: Routing): void {
+    const { routes, uplink, allow } = routing
+    try {
+      this.sockets.serve([...uplink, ...routes.flatMap(route => [...route.upstreams, ...route.forwarders])])
+    } catch {
+      // a host without that IP version: whoever is asked over it does not answer
+    }
+    this.access = new AccessList([...setup.allow, ...allow], setup.rateLimit)
+    this.resolver.setRouting(routing)
   }
 
   random32(): number {
@@ -306,6 +318,7 @@ class ResolverWorker {
       const message = received.message as ToWorker
       if (message.what === 'stop') this.#stopping = true
       else if (message.what === 'forget') this.resolver.forgetMappings()
+      else if (message.what === 'routing') this.#setRouting(message.routing)
       else if (message.what === 'tcp-query') this.#tcpQuery(message)
       else if (message.what === 'trace') this.#trace(message)
       else if (message.what === 'tcp-answer') take(this.#tcpOpen, message.id)?.(message.bytes)
@@ -335,9 +348,14 @@ class ResolverWorker {
   }
 
   #trace({ id, name, optionPrefix }: ToWorker & { what: 'trace' }): void {
-    const ports = {
-      ...this.#ports,
-      remembered: (of: Name) => this.resolver.remembered(of),
+    const { resolver } = this
+    const { upstreams, mapper, native } = this.#ports
+    const ports: NameTracePorts = {
+      upstreams,
+      serversFor: of => resolver.routes.wayOf(of).upstreams,
+      resolver,
+      mapper,
+      native,
       nowMs: () => performance.now(),
     }
     traceName(name, { ...setup, optionPrefix }, ports, trace => tell({ what: 'traced', id, trace }))

@@ -25,8 +25,8 @@ export const MOST_TTL = 86_400
 
 export interface Servers {
   upstreams: Upstreams
-  /** for TXT, and the addresses of contexts */
-  upstreamServers: readonly ServerState[]
+  /** Who is asked for TXT and the addresses of contexts: one group after the other, while nobody knows anything. */
+  serversFor(name: Name): readonly (readonly ServerState[])[]
 }
 
 /** `from`: the server that answered. An answer that cannot be read is none. */
@@ -34,11 +34,35 @@ export type Answered = (answer: Message | undefined, from: ServerState | undefin
 
 /** One question to the upstreams, with EDNS and a cookie, over TCP when cut. */
 export function askUpstreams(servers: Servers, question: { name: Name; type: number }, done: Answered): void {
-  const edns: Edns = { payloadSize: MOST_UDP, extendedRcode: 0, version: 0, dnssecOk: false, options: [] }
-  ask(servers, question, edns, done)
+  const groups = servers.serversFor(question.name)
+  const askGroup = (i: number) => {
+    const asked = { upstreams: servers.upstreams, group: groups[i] ?? [] }
+    askServers(asked, question, (answer, from) => {
+      if (i + 1 < groups.length && !isKnown(answer, question)) return askGroup(i + 1)
+      done(answer, from)
+    })
+  }
+  askGroup(0)
 }
 
-function ask(servers: Servers, question: { name: Name; type: number }, edns: Edns | undefined, done: Answered): void {
+function isKnown(answer: Message | undefined, { name, type }: { name: Name; type: number }): boolean {
+  if (!answer || (answer.flags & 15) !== Rcode.NOERROR) return false
+  const { links, records } = readAnswer(answer, { name: lowerName(name), type, mostAliases: 1 })
+  return links.length + records.length > 0
+}
+
+export interface Asked {
+  upstreams: Upstreams
+  group: readonly ServerState[]
+}
+
+/** As askUpstreams, to these servers. */
+export function askServers(asked: Asked, question: { name: Name; type: number }, done: Answered): void {
+  const edns: Edns = { payloadSize: MOST_UDP, extendedRcode: 0, version: 0, dnssecOk: false, options: [] }
+  ask(asked, question, edns, done)
+}
+
+function ask(asked: Asked, question: { name: Name; type: number }, edns: Edns | undefined, done: Answered): void {
   const message = encodeMessage({
     id: 0,
     flags: Flag.RD,
@@ -52,8 +76,8 @@ function ask(servers: Servers, question: { name: Name; type: number }, edns: Edn
     read = { bytes, answer }
     return true
   }
-  servers.upstreams.ask({
-    servers: servers.upstreamServers,
+  asked.upstreams.ask({
+    servers: asked.group,
     message,
     optAt: edns ? message.length - 11 : 0,
     transport: 'udp-then-tcp',
@@ -63,7 +87,7 @@ function ask(servers: Servers, question: { name: Name; type: number }, edns: Edn
       if (!bytes) return done(undefined, from)
       const rcode = bytes[3]! & 15
       // a server that does not know EDNS (RFC 6891 section 7)
-      if (edns && (rcode === Rcode.FORMERR || rcode === Rcode.NOTIMP)) return ask(servers, question, undefined, done)
+      if (edns && (rcode === Rcode.FORMERR || rcode === Rcode.NOTIMP)) return ask(asked, question, undefined, done)
       done(read?.bytes === bytes || isReadable(bytes) ? read?.answer : undefined, from)
     },
   })

@@ -37,7 +37,7 @@ export class UpstreamSockets {
   readonly #pool = new Map<4 | 6, OpenSocket[]>()
   readonly #byNumber = new Map<number, OpenSocket>()
   readonly #spareSenders: DatagramSender[] = []
-  readonly #sockaddrs = new Map<UpstreamServer, Uint8Array>()
+  readonly #sockaddrs = new WeakMap<UpstreamServer, Uint8Array>()
   #retired: OpenSocket[] = []
   #nextNumber = 0
   #renewAt = 0
@@ -48,11 +48,18 @@ export class UpstreamSockets {
     this.#arena = arena
     this.#random32 = random32
     this.#receiver = new DatagramReceiver(arena, SLOTS, ANSWER_BYTES)
-    for (const family of new Set(servers.map(familyOf)))
+    this.serve(servers)
+  }
+
+  /** Sockets for the families of these servers too. Throws what the system says: a host may have no IPv6. */
+  serve(servers: readonly UpstreamServer[]): void {
+    for (const family of new Set(servers.map(familyOf))) {
+      if (this.#pool.has(family)) continue
       this.#pool.set(
         family,
         Array.from({ length: PORTS }, () => this.#open(family)),
       )
+    }
   }
 
   /** All that may have an answer, by number. */
