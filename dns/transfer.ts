@@ -90,7 +90,10 @@ export function transferZone(wanted: TransferWanted): Promise<Transferred> {
       clearTimeout(idle)
       end('the connection was closed before the end of the zone')
     })
-    socket.on('connect', () => socket.write(framed(signed?.message ?? query)))
+    socket.on('connect', () => {
+      awake()
+      socket.write(framed(signed?.message ?? query))
+    })
     socket.on('data', (data: Buffer) => {
       // whole messages keep it awake, single bytes do not
       for (const bytes of reader.take(data)) {

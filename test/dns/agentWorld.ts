@@ -31,7 +31,7 @@ export const SPEED = 20
 export const HOLD_S = 20
 const PATIENCE_MS = 40_000
 /** with addresses in the local domain; their references must be static ones */
-export const HOSTS = 3000
+export const HOSTS = 2000
 export const KEY = parseTsigKey(`hmac-sha256:transfer:${SECRET}`) as TsigKey
 export const WRONG_KEY = parseTsigKey(`hmac-sha256:transfer:${WRONG_SECRET}`) as TsigKey
 
