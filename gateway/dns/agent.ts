@@ -34,8 +34,8 @@ interface ServerState {
   /** of a server that is named: what the name was last */
   address: string | undefined
   failures: number
-  /** which key it is asked with */
-  key: number
+  /** goes on with each failure: with which key, and at which of its addresses, it is asked */
+  attempt: number
   stopTimer: (() => void) | undefined
   dueAt: number
   isPolling: boolean
@@ -126,7 +126,7 @@ export class Agent {
         index,
         address: parseAddress(server.host) ? server.host : undefined,
         failures: 0,
-        key: 0,
+        attempt: 0,
         stopTimer: undefined,
         dueAt: 0,
         isPolling: false,
@@ -275,8 +275,8 @@ export class Agent {
       if (this.#stopped) return
       this.#counts.transfersFailed++
       server.failures++
-      // it may be that it knows another one
-      server.key++
+      // it may be that it knows another key, or listens on another address
+      server.attempt++
       this.#setProblem(server, (error as Error).message)
       const backOff = Math.min(this.#config.pollSeconds, FIRST_RETRY_S * 2 ** Math.min(10, server.failures - 1))
       this.#schedule(state, server, backOff * (0.5 + this.#random()))
@@ -297,15 +297,16 @@ export class Agent {
   async #transfer(state: SourceState, server: ServerState): Promise<void> {
     const { source, finder } = state
     const { text, host: written, port } = server.server
-    const host = parseAddress(written) ? written : (await systemLookup(written)).address
+    const { keys } = this.#config
+    const hosts = parseAddress(written) ? [written] : await addressesOf(written)
+    const host = hosts[Math.floor(server.attempt / Math.max(1, keys.length)) % hosts.length]!
     const address = parseAddress(host)!
     server.address = formatAddress(address)
-    const { keys } = this.#config
     const entries = new ZoneEntries(source.public)
     const { serial } = await (this.#ports.transfer ?? transferZone)({
       server: { host, port },
       zone: source.public,
-      key: keys.length > 0 ? keys[server.key % keys.length] : undefined,
+      key: keys.length > 0 ? keys[server.attempt % keys.length] : undefined,
       signal: this.#abort.signal,
       onRecord: record => entries.add(record),
     })
@@ -379,6 +380,11 @@ export class Agent {
     this.#delivery.stop()
     this.#lookup.stop()
   }
+}
+
+async function addressesOf(name: string): Promise<string[]> {
+  const found = await systemLookup(name, { all: true })
+  return found.map(({ address }) => address)
 }
 
 function countHosts(sets: readonly HostSet[]): number {

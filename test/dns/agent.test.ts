@@ -228,6 +228,13 @@ describe('primaries of ours', () => {
     await until('published', () => world.published === '1 2 3 4', world.say)
   })
 
+  it('a server that is named: asked at each of its addresses until one answers, and its notifications are known', async () => {
+    await world.startAgent(await startPrimaries(1, '1 2 3'), {}, 'localhost')
+    await world.has('1 2 3')
+    serve('1 2 3 4')
+    await world.has('1 2 3 4')
+  })
+
   it('both IP versions of hosts and of gateways at once', async () => {
     const both = [4, 6] as const
     await world.startAgent(await startPrimaries(2, '1 2'), { encodedFamilies: both, contextFamilies: both })

@@ -285,8 +285,8 @@ export class AgentWorld {
     return this.#agent!
   }
 
-  async startAgent(ports: readonly number[], config: Partial<AgentConfig> = {}): Promise<Agent> {
-    const source = parseSource(`internal:example.com:${ports.map(port => `${HOST}:${port}`).join(',')}`)
+  async startAgent(ports: readonly number[], config: Partial<AgentConfig> = {}, host = HOST): Promise<Agent> {
+    const source = parseSource(`internal:example.com:${ports.map(port => `${host}:${port}`).join(',')}`)
     if (typeof source === 'string') throw new Error(source)
     const agent = new Agent(
       {
