@@ -47,6 +47,8 @@ const MOST_STEPS = 16
 const MOST_DATA = 64_000
 const MOST_SET = 64_000
 const MINIMAL_ANY = { ttl: 3789, data: dataOfStrings(['RFC8482', '']) }
+/** Types that lead nowhere else. */
+const PLAIN: ReadonlySet<number> = new Set<number>([Type.A, Type.AAAA, Type.TXT])
 const WILDCARD: Name = '\x01*'
 
 export class Zone {
@@ -87,6 +89,42 @@ export class Zone {
       set[0]!.type === Type.SOA ? [{ ...set[0]!, data: encodeSoa({ ...this.soa, serial }) }] : set,
     )
     return new Zone(this.origin, new Map(this.#nodes).set(this.origin, { ...this.#apex, sets }))
+  }
+
+  /**
+   * The zone with these records at these names instead of what is there, and none where the list is empty: for zones of which little changes at a time. Addresses and
+   * text alone, below the apex; undefined: something there is more than that, or wrong, and the zone is to be made whole by `from`.
+   */
+  withRecords(changes: ReadonlyMap<Name, readonly ResourceRecord[]>): Zone | undefined {
+    const nodes = new Map(this.#nodes)
+    const empty = new Set<Name>()
+    for (const [name, records] of changes) {
+      const lower = lowerName(name)
+      const isPlace = lower !== this.origin && isAtOrBelow(lower, this.origin)
+      if (!isPlace || !this.#isPlainAt(lower) || records.some(record => !isPlain(record, lower))) return undefined
+      const builder = new Builder(this.origin)
+      for (const [index, record] of records.entries()) builder.add(record, index)
+      const sets = builder.setsOf(lower)
+      if (builder.problems.length > 0) return undefined
+      nodes.set(lower, { name: records[0]?.name ?? name, sets, isDelegation: false })
+      if (sets.length === 0) empty.add(lower)
+      else empty.delete(lower)
+      for (let up = parentOf(name); up !== undefined && lowerName(up) !== this.origin; up = parentOf(up)) {
+        const above = lowerName(up)
+        const node = nodes.get(above)
+        if (!node) nodes.set(above, { name: up, sets: [], isDelegation: false })
+        if (!node?.sets.length) empty.add(above)
+      }
+    }
+    for (const name of unneeded(empty, nodes)) nodes.delete(name)
+    return new Zone(this.origin, nodes)
+  }
+
+  // neither here nor above is anything that leads elsewhere
+  #isPlainAt(lower: Name): boolean {
+    for (let at: Name | undefined = lower; at !== undefined && at !== this.origin; at = parentOf(at))
+      if (this.#nodes.get(at)?.sets.some(set => !PLAIN.has(set[0]!.type))) return false
+    return setOf(this.#apex, Type.DNAME) === undefined
   }
 
   /** Everything but the serial is the same. */
@@ -238,6 +276,21 @@ function setOf(node: Node, type: number): RecordSet | undefined {
   return undefined
 }
 
+function isPlain({ name, type }: ResourceRecord, lower: Name): boolean {
+  return PLAIN.has(type) && lowerName(name) === lower
+}
+
+/** Those below which there is nothing. */
+function unneeded(empty: ReadonlySet<Name>, nodes: ReadonlyMap<Name, Node>): Set<Name> {
+  const left = new Set(empty)
+  if (left.size === 0) return left
+  for (const [lower, node] of nodes) {
+    if (node.sets.length === 0) continue
+    for (let up: Name | undefined = lower; up !== undefined && left.size > 0; up = parentOf(up)) left.delete(up)
+  }
+  return left
+}
+
 function underName(set: RecordSet, name: Name): readonly ResourceRecord[] {
   return set[0]!.name === name ? set : set.map(record => ({ ...record, name }))
 }
@@ -322,6 +375,10 @@ class Builder {
     if (name.startsWith(WILDCARD) && (type === Type.NS || type === Type.DNAME))
       return `${formatType(type)} at the wildcard ${at} has no meaning (RFC 4592 section 4): write the names out`
     return undefined
+  }
+
+  setsOf(lower: Name): RecordSet[] {
+    return [...(this.#owners.get(lower)?.types.values() ?? [])].map(drafts => this.#merge(drafts))
   }
 
   finish(): Map<Name, Node> {
