@@ -6,7 +6,6 @@
  * A ConfigMap that is not labelled as ours is left alone. What is in force where it is read, nobody tells us: servers to ask are given in `readBack.servers`.
  */
 import { createHash } from 'node:crypto'
-import { formatZone } from '../../dns/zoneText.ts'
 import type { ConfigMap } from '../../resources/kinds.ts'
 import type { ResourceStore } from '../../resources/store.ts'
 import type { Clock } from '../../runtime/clock.ts'
@@ -14,7 +13,7 @@ import type { Desired } from './desired.ts'
 import { type Applied, NO_CONFLICTS, type Output } from './output.ts'
 import { type ZoneKind, zoneKinds } from './records.ts'
 import { MANAGED_BY, type SerialBook } from './serialBook.ts'
-import { zoneOf } from './zoneOf.ts'
+import { writeZone } from './zoneOf.ts'
 
 export interface ConfigMapConfig {
   namespace: string
@@ -57,11 +56,9 @@ export class ConfigMapOutput implements Output {
     if (desired.version === this.#lastVersion) this.doubt()
     const texts = new Map<string, string>()
     for (const zone of desired.zones.values()) {
-      const made = zoneOf(zone, this.#config.nameServers)
-      if ('problem' in made) throw new Error(`zone ${zone.zone}: ${made.problem}`)
-      const nowS = this.#ports.clock.now() / 1000
-      const serial = await this.#ports.serials.serialFor(zone.zone, made.zone.fingerprint(), nowS)
-      texts.set(`${zone.zone}.zone`, formatZone(made.zone.withSerial(serial).records()))
+      const { hash, text } = writeZone(zone, this.#config.nameServers)
+      const serial = await this.#ports.serials.serialFor(zone.zone, hash, this.#ports.clock.now() / 1000)
+      texts.set(`${zone.zone}.zone`, text(serial))
     }
     const parts = partsOf(texts, MOST_BYTES)
     const hashes: string[] = []

@@ -38,6 +38,8 @@ export class DnsEndpointOutput implements Output {
   readonly #store: ResourceStore
   readonly #onChange: () => void
   #view: Watched<'DNSEndpoint'> | undefined
+  /** what each object was made of when it was right */
+  readonly #done = new Map<string, readonly OwnedSet[]>()
 
   /** `onChange`: somebody may have changed an object of ours */
   constructor(config: DnsEndpointConfig, store: ResourceStore, onChange: () => void) {
@@ -47,7 +49,9 @@ export class DnsEndpointOutput implements Output {
     this.zones = config.zones
   }
 
-  doubt(): void {}
+  doubt(): void {
+    this.#done.clear()
+  }
 
   servers(): readonly [] {
     return []
@@ -56,14 +60,15 @@ export class DnsEndpointOutput implements Output {
   async apply(desired: Desired): Promise<Applied> {
     const view = await this.#watch()
     const conflicts = new Map<string, string>()
-    const wanted = endpointObjects(desired, this.#config)
-    for (const object of wanted.values()) {
-      const { name, namespace } = object.metadata
-      const key = { name, namespace: namespace! }
-      const problem = await this.#put(view, key, object)
-      if (problem === undefined) continue
-      for (const { dnsName, recordType } of object.spec.endpoints)
-        conflicts.set(recordType === 'TXT' ? `public ${dnsName}` : `internal ${dnsName}`, problem)
+    const wanted = setsByObject(desired, this.#config)
+    for (const name of this.#done.keys()) if (!wanted.has(name)) this.#done.delete(name)
+    for (const [name, { owner, sets }] of wanted) {
+      const before = this.#done.get(name)
+      if (before && isSameList(before, sets)) continue
+      const object = endpointObject(name, owner, sets, this.#config)
+      const problem = await this.#put(view, { name, namespace: this.#config.namespace }, object)
+      if (problem === undefined) this.#done.set(name, sets)
+      else for (const set of sets) conflicts.set(`${set.type === 'TXT' ? 'public' : 'internal'} ${set.name}`, problem)
     }
     for (const { metadata } of [...view.all()]) {
       if (wanted.has(metadata.name)) continue
@@ -100,7 +105,9 @@ export class DnsEndpointOutput implements Output {
 
   // of our own writes too, which then change nothing
   #changed(before: DnsEndpoint | undefined, now: DnsEndpoint | undefined): void {
-    if (before && !isDeepStrictEqual(before.spec, now?.spec)) this.#onChange()
+    if (!before || isDeepStrictEqual(before.spec, now?.spec)) return
+    this.#done.delete(before.metadata.name)
+    this.#onChange()
   }
 
   /** The reason why it is left alone. */
@@ -136,28 +143,44 @@ function isOurs({ metadata }: DnsEndpoint): boolean {
   return Object.entries(MANAGED_BY).every(([key, value]) => metadata.labels?.[key] === value)
 }
 
-/** By name. Pure. */
-export function endpointObjects(desired: Desired, config: DnsEndpointConfig): Map<string, DnsEndpoint> {
-  const byOwner = new Map<string, OwnedSet[]>()
-  for (const kind of config.zones)
-    for (const set of desired.zones.get(kind)?.sets.values() ?? [])
-      byOwner.set(set.owner, [...(byOwner.get(set.owner) ?? []), set])
-  const objects = new Map<string, DnsEndpoint>()
-  for (const [owner, sets] of byOwner) {
-    const name = objectName(owner)
-    objects.set(name, {
-      apiVersion: kindTable.DNSEndpoint.apiVersion,
-      kind: 'DNSEndpoint',
-      metadata: {
-        name,
-        namespace: config.namespace,
-        labels: { ...MANAGED_BY },
-        annotations: { [OBJECT]: owner },
-      },
-      spec: { endpoints: sets.sort(compareSets).map(set => endpointOf(set, config.quoting)) },
-    })
+interface ObjectSets {
+  owner: string
+  sets: OwnedSet[]
+}
+
+/** By name of the object. */
+function setsByObject(desired: Desired, { zones }: DnsEndpointConfig): Map<string, ObjectSets> {
+  const byOwner = new Map<string, ObjectSets>()
+  for (const kind of zones)
+    for (const set of desired.zones.get(kind)?.sets.values() ?? []) {
+      const known = byOwner.get(set.owner)
+      if (known) known.sets.push(set)
+      else byOwner.set(set.owner, { owner: set.owner, sets: [set] })
+    }
+  const byName = new Map<string, ObjectSets>()
+  for (const one of byOwner.values()) {
+    one.sets.sort(compareSets)
+    byName.set(objectName(one.owner), one)
   }
-  return objects
+  return byName
+}
+
+function isSameList(a: readonly OwnedSet[], b: readonly OwnedSet[]): boolean {
+  return a.length === b.length && a.every((set, i) => set === b[i])
+}
+
+function endpointObject(
+  name: string,
+  owner: string,
+  sets: readonly OwnedSet[],
+  { namespace, quoting }: DnsEndpointConfig,
+): DnsEndpoint {
+  return {
+    apiVersion: kindTable.DNSEndpoint.apiVersion,
+    kind: 'DNSEndpoint',
+    metadata: { name, namespace, labels: { ...MANAGED_BY }, annotations: { [OBJECT]: owner } },
+    spec: { endpoints: sets.map(set => endpointOf(set, quoting)) },
+  }
 }
 
 function endpointOf({ name, type, ttl, values }: OwnedSet, quoting: DnsEndpointConfig['quoting']) {

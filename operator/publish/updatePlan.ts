@@ -15,7 +15,7 @@ import { dataOfStrings, type ResourceRecord, stringsOf } from '../../dns/message
 import { type Name, parseName } from '../../dns/name.ts'
 import type { OwnedSet } from './desired.ts'
 import type { PublishedType, ZoneKind } from './records.ts'
-import { dataOf } from './zoneOf.ts'
+import { recordsOfSet } from './zoneOf.ts'
 
 export const MARK_LABEL = '_ipref-owner'
 
@@ -130,7 +130,11 @@ function changeOf({ kind, mark, name, sets, state }: NameInput, owner: Name, at:
   for (const type of typesOf(kind)) {
     const there = state.sets[type]
     const wanted = sets.find(set => set.type === type)
-    const data = wanted?.values.map(value => bytesText(dataOf(type, value))) ?? []
+    const data = wanted ? dataOfSet(wanted) : []
+    if (there && wanted && there.ttl === wanted.ttl && isSameList(there.data, data)) {
+      after.sets[type] = there
+      continue
+    }
     const foreign = there?.data.filter(one => type === 'TXT' && !isAaData(one)) ?? []
     const ours = there?.data.filter(one => !foreign.includes(one)) ?? []
     // where others' records share the set its TTL is theirs too
@@ -151,13 +155,25 @@ function changeOf({ kind, mark, name, sets, state }: NameInput, owner: Name, at:
 }
 
 function setsAfter(sets: readonly OwnedSet[]): NameState['sets'] {
-  return Object.fromEntries(
-    sets.map(({ type, ttl, values }) => [type, { ttl, data: values.map(value => bytesText(dataOf(type, value))) }]),
-  )
+  return Object.fromEntries(sets.map(set => [set.type, { ttl: set.ttl, data: dataOfSet(set) }]))
 }
 
-function recordsFor(name: Name, { type, ttl, values }: OwnedSet): ResourceRecord[] {
-  return values.map(value => present(name, Type[type], ttl, bytesText(dataOf(type, value))))
+function recordsFor(name: Name, set: OwnedSet): ResourceRecord[] {
+  return dataOfSet(set).map(data => present(name, Type[set.type], set.ttl, data))
+}
+
+const texts = new WeakMap<OwnedSet, readonly string[]>()
+
+function dataOfSet(set: OwnedSet): readonly string[] {
+  const known = texts.get(set)
+  if (known) return known
+  const data = recordsOfSet(set).map(record => bytesText(record.data))
+  texts.set(set, data)
+  return data
+}
+
+function isSameList(a: readonly string[], b: readonly string[]): boolean {
+  return a === b || (a.length === b.length && a.every((one, i) => one === b[i]))
 }
 
 function ttlOf(sets: readonly OwnedSet[]): number {

@@ -6,7 +6,7 @@
  *                                     └─ no: what it served before for at most 30 s more, then nothing (REFUSED, and the asker goes to the next server)
  *
  * Every replica answers, so that a Service may lead to any; a follower's view may be behind or ahead of the leader's by moments, and a content without a
- * recorded serial is never given out. The internal zone is answered to private addresses, the cluster's networks and those that may transfer: native addresses
+ * recorded serial is never given out. The internal zone is answered to private addresses, this host, the cluster's networks and those that may transfer: native addresses
  * are nobody else's affair, whoever can reach the port.
  */
 import { type Name, parseName } from '../../dns/name.ts'
@@ -22,7 +22,7 @@ import { readKey } from './keys.ts'
 import { type Applied, NO_CONFLICTS, type Output } from './output.ts'
 import { type ZoneKind, zoneKinds } from './records.ts'
 import type { SerialBook } from './serialBook.ts'
-import { zoneOf } from './zoneOf.ts'
+import { writeZone, ZoneMaker } from './zoneOf.ts'
 
 export interface ZoneServerOutputPorts {
   store: ResourceStore
@@ -58,6 +58,7 @@ export class ZoneServerOutput implements Output {
   readonly #ports: ZoneServerOutputPorts
   #running: { server: ZoneServer; keys: string; own: readonly Server[] } | undefined
   /** what each zone was made from last, to make it once */
+  readonly #makers = new Map<ZoneKind, ZoneMaker>()
   readonly #made = new Map<ZoneKind, { from: DesiredZone | undefined; servedAt: number }>()
 
   constructor(config: ZoneServerConfig, settings: Config, ports: ZoneServerOutputPorts) {
@@ -90,19 +91,25 @@ export class ZoneServerOutput implements Output {
       const now = this.#ports.clock.now()
       const last = this.#made.get(zone.kind)
       if (recorded === undefined && last?.from === zone) continue
-      const made = zoneOf(zone, this.#config.nameServers)
-      if ('problem' in made) throw new Error(`zone ${zone.zone}: ${made.problem}`)
-      const hash = made.zone.fingerprint()
+      const { hash } = writeZone(zone, this.#config.nameServers)
       const known = recorded?.get(zone.zone)
       if (recorded && known?.hash !== hash) {
-        if (now - (last?.servedAt ?? 0) >= STALE_MS) server.removeZone(made.zone.origin)
+        if (now - (last?.servedAt ?? 0) >= STALE_MS) server.removeZone(parseName(zone.zone) as Name)
         continue
       }
+      const made = this.#makerOf(zone.kind).make(zone)
+      if ('problem' in made) throw new Error(`zone ${zone.zone}: ${made.problem}`)
       const serial = known?.serial ?? (await this.#ports.serials.serialFor(zone.zone, hash, now / 1000))
       server.setZone(made.zone.withSerial(serial))
       this.#made.set(zone.kind, { from: zone, servedAt: now })
     }
     return NO_CONFLICTS
+  }
+
+  #makerOf(kind: ZoneKind): ZoneMaker {
+    const maker = this.#makers.get(kind) ?? new ZoneMaker(this.#config.nameServers)
+    this.#makers.set(kind, maker)
+    return maker
   }
 
   // Secrets are read again at each look, and the server begins anew where a key changed
@@ -131,10 +138,13 @@ export class ZoneServerOutput implements Output {
   #serverSettings(keys: readonly TsigKey[]) {
     const { internalZone, podNetworks, serviceNetworks } = this.#settings
     const { listen, transfer, notify } = this.#config
-    const inside = [...PRIVATE, ...podNetworks, ...serviceNetworks, ...transfer.allow]
+    const servers = listen.map(text => serverOf(text))
+    // this host asks itself, to read back
+    const self = servers.map(({ host }) => `${host}/${host.includes(':') ? 128 : 32}`)
+    const inside = [...PRIVATE, ...self, ...podNetworks, ...serviceNetworks, ...transfer.allow]
     const [key] = keys
     return {
-      listen: listen.map(text => serverOf(text)),
+      listen: servers,
       keys,
       transferAllow: prefixes(transfer.allow),
       transferKeys: keys.map(({ name }) => name),
