@@ -23,6 +23,8 @@ export interface Network {
   /** where the operator serves the zones, `ADDRESS:PORT`; absent: it does not */
   zoneServers: string[]
   gateways: NetworkGateway[]
+  /** of the cluster, with or without a gateway; absent: outside Kubernetes */
+  nodes?: NetworkNode[]
   /** why no gateway may work; absent: they may */
   problem?: { reason: string; message: string }
 }
@@ -37,6 +39,13 @@ export interface NetworkGateway {
   publicAddresses: string[]
   publish: boolean
   problem?: { reason: string; message: string }
+}
+
+export interface NetworkNode {
+  name: string
+  addresses: string[]
+  /** of this node alone */
+  podNetworks: string[]
 }
 
 export function formatNetwork(network: Network): string {
@@ -70,7 +79,15 @@ function problemOf(value: unknown): string | undefined {
   if (!oneOf(value.inbound, 'allow', 'deny')) return 'inbound: neither allow nor deny'
   if (typeof value.internalZone !== 'string') return 'internalZone: no text'
   if (!Array.isArray(value.gateways)) return 'gateways: no list'
-  return value.gateways.map(gatewayProblem).find(problem => problem !== undefined)
+  if (value.nodes !== undefined && !Array.isArray(value.nodes)) return 'nodes: no list'
+  const { gateways, nodes = [] } = value as { gateways: unknown[]; nodes?: unknown[] }
+  return [...gateways.map(gatewayProblem), ...nodes.map(nodeProblem)].find(problem => problem !== undefined)
+}
+
+function nodeProblem(value: unknown): string | undefined {
+  if (!isFields(value) || typeof value.name !== 'string') return 'nodes: one without a name'
+  const problem = addresses(value, 'addresses') ?? prefixes(value, 'podNetworks')
+  return problem && `node ${value.name}: ${problem}`
 }
 
 function gatewayProblem(value: unknown): string | undefined {

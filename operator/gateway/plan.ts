@@ -17,7 +17,8 @@ import {
 } from '../../ipref/address.ts'
 import type { Config } from '../../resources/config.ts'
 import { API_VERSION, type IprefGateway, type IprefGatewaySpec, type Node } from '../../resources/kinds.ts'
-import type { Network, NetworkGateway } from '../../resources/network.ts'
+import type { Network, NetworkGateway, NetworkNode } from '../../resources/network.ts'
+import { networksOfNode } from '../surroundings.ts'
 import { type Allotment, allot, staticPart } from './slices.ts'
 
 /** On a node: its public addresses, with commas between. */
@@ -31,6 +32,8 @@ export interface GatewayInput {
   missingSince: ReadonlyMap<string, number>
   /** pod and service networks, and addresses of nodes and pods, each with what it is */
   inUse: readonly { what: string; network: string }[]
+  /** of the API server, where it says them */
+  serviceNetworks: readonly string[]
   /** where the operator serves the zones */
   zoneServers: readonly string[]
   now: number
@@ -147,12 +150,22 @@ function networkOf(
     nodeNetwork: config.nodeNetwork,
     inbound: config.inbound.default,
     podNetworks: [...config.podNetworks],
-    serviceNetworks: [...config.serviceNetworks],
+    serviceNetworks: [...new Set([...config.serviceNetworks, ...input.serviceNetworks])],
     internalZone: config.internalZone,
     ...(config.publicZone === undefined ? {} : { publicZone: config.publicZone }),
     zoneServers: [...input.zoneServers],
     gateways,
+    ...(nodes.length > 0 ? { nodes: nodes.map(networkNode).sort((a, b) => (a.name < b.name ? -1 : 1)) } : {}),
     ...(problem === undefined ? {} : { problem: { reason: 'EncodingNetworkOverlap', message: problem } }),
+  }
+}
+
+function networkNode(node: Node): NetworkNode {
+  const internal = node.status?.addresses?.filter(({ type }) => type === 'InternalIP').map(({ address }) => address)
+  return {
+    name: node.metadata.name,
+    addresses: (internal ?? []).filter(text => parseAddress(text) !== undefined),
+    podNetworks: networksOfNode(node).filter(text => parsePrefix(text) !== undefined),
   }
 }
 

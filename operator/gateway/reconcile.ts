@@ -74,6 +74,7 @@ export class GatewayController {
       gateways,
       missingSince: this.#missingSince,
       inUse: this.#inUse(),
+      serviceNetworks: [...cluster.view('ServiceCIDR').all()].flatMap(({ spec }) => spec?.cidrs ?? []),
       zoneServers: this.#ports.zoneServers(),
       now,
     })

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { type GatewayInput, PUBLIC_ADDRESSES, planGateways } from '../../../../operator/gateway/plan.ts'
 import { parseConfig } from '../../../../resources/config.ts'
 import { API_VERSION, type IprefGateway, type IprefGatewaySpec, type Node } from '../../../../resources/kinds.ts'
+import { formatNetwork, parseNetwork } from '../../../../resources/network.ts'
 
 const config = (more = '') => {
   const parsed = parseConfig(`encodingNetworks: [10.176.0.0/12]\ninternalZone: in.example.com\n${more}`, 'test')
@@ -27,6 +28,7 @@ const plan = (input: Partial<GatewayInput>) =>
     gateways: [],
     missingSince: new Map(),
     inUse: [],
+    serviceNetworks: [],
     zoneServers: [],
     now: 0,
     ...input,
@@ -134,5 +136,26 @@ describe('gateways of nodes', () => {
       message:
         'the encoding network 10.176.0.0/12 contains 10.180.1.2/32, the address of pod shop/web-0: choose another in encodingNetworks',
     })
+  })
+  it('all nodes are told with their pod networks, gateways or not', () => {
+    const plain = node('b', {}, [
+      ['InternalIP', '10.0.0.2'],
+      ['Hostname', 'b'],
+    ])
+    const nodes = [{ ...plain, spec: { podCIDRs: ['10.244.1.0/24'] } }, node('a', { labels: { edge: 'yes' } })]
+    const { network } = plan({
+      nodes,
+      serviceNetworks: ['10.96.0.0/16'],
+      config: config('gatewayNodeSelector: {edge: "yes"}\nserviceNetworks: [10.97.0.0/16]'),
+    })
+    expect([network.nodes, network.gateways.length, network.serviceNetworks]).toEqual([
+      [
+        { name: 'a', addresses: [], podNetworks: [] },
+        { name: 'b', addresses: ['10.0.0.2'], podNetworks: ['10.244.1.0/24'] },
+      ],
+      1,
+      ['10.97.0.0/16', '10.96.0.0/16'],
+    ])
+    expect(parseNetwork(formatNetwork(network))).toEqual(network)
   })
 })
