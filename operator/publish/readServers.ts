@@ -29,7 +29,14 @@ export interface ReadServersPorts {
   known(kind: ZoneKind): readonly Server[]
 }
 
+interface Found {
+  at: number
+  keepMs: number
+  servers: Promise<Server[]>
+}
+
 const KEEP_MS = 60_000
+const KEEP_UNNAMED_MS = 5000
 const MOST_SERVERS = 16
 
 export function systemDns(): SystemDns {
@@ -46,7 +53,7 @@ export function systemDns(): SystemDns {
 
 export class ReadServers {
   readonly #ports: ReadServersPorts
-  readonly #found = new Map<ZoneKind, { at: number; servers: Promise<Server[]> }>()
+  readonly #found = new Map<ZoneKind, Found>()
   readonly #told = new Set<string>()
 
   constructor(ports: ReadServersPorts) {
@@ -57,10 +64,11 @@ export class ReadServers {
   of(kind: ZoneKind, config: Config): Promise<Server[]> {
     const { clock } = this.#ports
     const kept = this.#found.get(kind)
-    if (kept && clock.now() - kept.at < KEEP_MS) return kept.servers
-    const servers = this.#find(kind, config)
-    this.#found.set(kind, { at: clock.now(), servers })
-    return servers
+    if (kept && clock.now() - kept.at < kept.keepMs) return kept.servers
+    const found: Found = { at: clock.now(), keepMs: KEEP_MS, servers: Promise.resolve([]) }
+    found.servers = this.#find(kind, config, found)
+    this.#found.set(kind, found)
+    return found.servers
   }
 
   /** Outputs or settings are others now. */
@@ -68,20 +76,24 @@ export class ReadServers {
     this.#found.clear()
   }
 
-  async #find(kind: ZoneKind, config: Config): Promise<Server[]> {
+  async #find(kind: ZoneKind, config: Config, found: Found): Promise<Server[]> {
     const { mode, servers } = config.readBack
     if (servers.length > 0) return servers.map(text => serverOf(text))
     if (mode === 'Resolver') return this.#ports.dns.servers().map(text => serverOf(text))
     const zone = zoneNameOf(kind, config)
     if (zone === undefined) return []
-    const all = [...(await this.#authoritative(zone, config)), ...this.#ports.known(kind)]
+    const named = await this.#authoritative(kind, zone, config)
+    // soon the DNS may know them, and until they were asked little is proved
+    if (named.length === 0) found.keepMs = KEEP_UNNAMED_MS
+    const all = [...named, ...this.#ports.known(kind)]
     const unique = new Map(all.map(server => [`${server.host} ${server.port}`, server]))
     return [...unique.values()].slice(0, MOST_SERVERS)
   }
 
-  async #authoritative(zone: string, config: Config): Promise<Server[]> {
+  async #authoritative(kind: ZoneKind, zone: string, config: Config): Promise<Server[]> {
     const { dns, log } = this.#ports
-    const own = config.publishers.zoneServer?.nameServers ?? []
+    // before the zone is delegated; of an internal one they know nothing, where they serve the public one alone
+    const own = kind === 'public' ? (config.publishers.zoneServer?.nameServers ?? []) : []
     const named = await dns.nameServers(zone).catch(() => [...own])
     const lists = await Promise.all(named.map(host => dns.addresses(host).catch(() => [])))
     const servers = lists.flat().map(host => ({ host, port: 53 }))
