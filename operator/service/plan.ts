@@ -259,14 +259,17 @@ function letGo(plan: ServicePlan, input: PlanInput, waitMs: number | undefined):
     const { spec } = claim
     const reference = referenceOf(claim)
     if (mapped.has(reference)) continue
-    if (spec.releasedAt === undefined) {
-      const holder = holderNameOf(object.status?.mappings?.find(mapping => mapping.reference === reference))
+    const inForce = object.status?.mappings?.find(mapping => mapping.reference === reference)
+    const leftAt = spec.releasedAt === undefined ? undefined : Date.parse(spec.releasedAt)
+    // one that was let go before a crash is in force until now all the same
+    if (leftAt === undefined || (inForce && now - leftAt >= 1000)) {
+      const holder = holderNameOf(inForce)
       plan.changes.push({ do: 'leave', claim, ...(holder === undefined ? {} : { holder }) })
     }
     // one of this object waits for its slot as long as the object lives, unless another serves the slot
     if (spec.uid === uid && (!served.has(`${spec.slot} ${spec.family}`) || reference === object.spec.reference))
       continue
-    const left = (spec.releasedAt === undefined ? now : Date.parse(spec.releasedAt)) + holdMs - now
+    const left = (leftAt === undefined || inForce ? now : leftAt) + holdMs - now
     if (left > 0) waits.push(left)
     else if (addressesOf(reference).length === 0) plan.changes.push({ do: 'forget', claim })
   }

@@ -14,7 +14,7 @@ import { type Change, type ResourceStore, StoreError } from '../../resources/sto
 import { timestamp } from '../../runtime/clock.ts'
 import { ByKey } from '../byKey.ts'
 import { type ClaimChange, nameOfClaim, referenceOf } from './plan.ts'
-import { LAST_HOLDER } from './slots.ts'
+import { LAST_HOLDER, lastHolderText } from './slots.ts'
 
 const TRIES = 16
 /** Below this, references are for people to give. */
@@ -65,7 +65,7 @@ export class ReferenceBook {
   async apply(change: ClaimChange, object: IprefService, now: number): Promise<string> {
     if (change.do === 'claim') return this.#claim(change, object)
     const { claim } = change
-    if (change.do === 'leave') await this.release(claim, now, change.holder)
+    if (change.do === 'leave') await this.#leave(claim, timestamp(now), change.holder)
     else if (change.do === 'forget') await this.forget(claim)
     else await this.#adopt(claim, ownedBy(object, change), now)
     return referenceOf(claim)
@@ -75,7 +75,10 @@ export class ReferenceBook {
   async #adopt(claim: IprefReference, spec: IprefReferenceSpec, now: number): Promise<void> {
     const isFree = claim.spec.releasedAt !== undefined
     const free = isFree ? claim : await this.#update(claim, { ...claim.spec, releasedAt: timestamp(now) })
-    await this.#update(free, spec)
+    // who had it last counts for the slots of the same object alone
+    const { [LAST_HOLDER]: _dropped, ...annotations } = free.metadata.annotations ?? {}
+    const metadata = spec.uid === free.spec.uid ? free.metadata : { ...free.metadata, annotations }
+    await this.#update({ ...free, metadata }, spec)
   }
 
   async #claim(change: ClaimChange & { do: 'claim' }, object: IprefService): Promise<string> {
@@ -97,10 +100,9 @@ export class ReferenceBook {
     }
   }
 
-  /** Nobody has it since `now`: kept for its slot, or for objects of the same name, until the hold time is over. `holder`: who had it. */
-  async release(claim: IprefReference, now: number, holder?: string): Promise<void> {
-    if (claim.spec.releasedAt === undefined)
-      await this.#update(claim, { ...claim.spec, releasedAt: timestamp(now) }, holder)
+  /** The owner is gone since `now`: kept for objects of the same name until the hold time is over. */
+  async release(claim: IprefReference, now: number): Promise<void> {
+    if (claim.spec.releasedAt === undefined) await this.#update(claim, { ...claim.spec, releasedAt: timestamp(now) })
   }
 
   async forget(claim: IprefReference): Promise<void> {
@@ -113,14 +115,15 @@ export class ReferenceBook {
     this.change({ before: claim, now: undefined })
   }
 
-  async #update(claim: IprefReference, spec: IprefReferenceSpec, holder?: string): Promise<IprefReference> {
-    const { [LAST_HOLDER]: _dropped, ...others } = claim.metadata.annotations ?? {}
-    const annotations = holder === undefined ? others : { ...others, [LAST_HOLDER]: holder }
-    const now = await this.#store.update('IprefReference', {
-      ...claim,
-      metadata: { ...claim.metadata, annotations },
-      spec,
-    })
+  async #leave(claim: IprefReference, releasedAt: string, holder: string | undefined): Promise<void> {
+    const before = claim.metadata.annotations
+    const annotations = holder === undefined ? before : { ...before, [LAST_HOLDER]: lastHolderText(holder, releasedAt) }
+    const metadata = { ...claim.metadata, ...(annotations ? { annotations } : {}) }
+    await this.#update({ ...claim, metadata }, { ...claim.spec, releasedAt })
+  }
+
+  async #update(claim: IprefReference, spec: IprefReferenceSpec): Promise<IprefReference> {
+    const now = await this.#store.update('IprefReference', { ...claim, spec })
     this.change({ before: claim, now })
     return now
   }

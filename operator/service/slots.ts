@@ -8,12 +8,16 @@
  * A slot that was left is free again after two TTLs, so that nobody reaches the next pod by an old record; for whoever was there last it is free at once.
  * Whoever finds none waits. An address that a pod took over from another one of the same object keeps its slot and its reference: they belong to the address.
  */
-import type { ServiceMapping } from '../../resources/kinds.ts'
+import type { IprefReference, ServiceMapping } from '../../resources/kinds.ts'
 import type { PlanInput } from './plan.ts'
 import { MOST_SLOTS, type WantedAddress } from './targets.ts'
 
-/** On a claim that was let go: who was at its slot. */
+/** On a claim: who was at its slot until when, `NAME TIME`; of no meaning while the claim is mapped. */
 export const LAST_HOLDER = 'ipref.io/last-holder'
+
+export function lastHolderText(holder: string, time: string): string {
+  return `${holder} ${time}`
+}
 
 export interface Placed extends WantedAddress {
   slot: number
@@ -71,14 +75,14 @@ class SlotTable {
       this.#current.set(holderNameOf(mapping)!, mapping.slot)
       this.#freeAt.set(mapping.slot, now + twoTtlMs)
     }
-    for (const { metadata, spec } of own) {
-      // without a time: claimed and never mapped, so nobody knows of it
-      if (spec.uid !== object.metadata.uid || spec.releasedAt === undefined) continue
-      const holder = metadata.annotations?.[LAST_HOLDER]
-      if (holder !== undefined) this.#former.set(holder, spec.slot)
-      const freeAt = Date.parse(spec.releasedAt) + twoTtlMs
-      this.#freeAt.set(spec.slot, Math.max(this.#freeAt.get(spec.slot) ?? 0, freeAt))
-    }
+    const inUse = new Set(mapped.map(({ slot }) => slot))
+    const left = own.flatMap(claim => (claim.spec.uid === object.metadata.uid ? leavingOf(claim) : []))
+    for (const { slot, leftAt } of left)
+      if (!inUse.has(slot)) this.#freeAt.set(slot, Math.max(this.#freeAt.get(slot) ?? 0, leftAt + twoTtlMs))
+    // those of the slot's last days alone: whoever was there before is a stranger again
+    for (const { slot, leftAt, holder } of left)
+      if (holder !== '' && !inUse.has(slot) && this.#freeAt.get(slot) === leftAt + twoTtlMs)
+        this.#former.set(holder, slot)
   }
 
   take(holder: string, slot: number | undefined): boolean {
@@ -118,6 +122,13 @@ class SlotTable {
     )
     return times.length === 0 || this.slots.size >= MOST_SLOTS ? undefined : Math.min(...times)
   }
+}
+
+/** None: claimed and never mapped, so nobody knows of it. */
+function leavingOf({ metadata, spec }: IprefReference): { slot: number; leftAt: number; holder: string }[] {
+  const [holder = '', time = ''] = (metadata.annotations?.[LAST_HOLDER] ?? '').split(' ')
+  const leftAt = Math.max(Date.parse(time) || 0, Date.parse(spec.releasedAt ?? '') || 0)
+  return leftAt > 0 ? [{ slot: spec.slot, leftAt, holder }] : []
 }
 
 /** The target has one address: its slot is what others know it by, whatever was there before. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { type PlanInput, planService, referenceOf } from '../../../../operator/service/plan.ts'
-import { LAST_HOLDER } from '../../../../operator/service/slots.ts'
+import { LAST_HOLDER, lastHolderText } from '../../../../operator/service/slots.ts'
 import type { TargetsFound, WantedAddress } from '../../../../operator/service/targets.ts'
 import {
   API_VERSION,
@@ -15,11 +15,13 @@ const NOW = Date.UTC(2030, 0, 1, 12)
 const TTL_MS = 60_000
 const ago = (ms: number) => `${new Date(NOW - ms).toISOString().slice(0, 19)}Z`
 
+/** `lastHolder`: who was there until it was released. */
 function claim(hex: string, spec: Partial<IprefReferenceSpec> = {}, lastHolder?: string): IprefReference {
+  const text = lastHolderText(lastHolder ?? '', spec.releasedAt ?? ago(0))
   return {
     apiVersion: API_VERSION,
     kind: 'IprefReference',
-    metadata: { name: hex, ...(lastHolder === undefined ? {} : { annotations: { [LAST_HOLDER]: lastHolder } }) },
+    metadata: { name: hex, ...(lastHolder === undefined ? {} : { annotations: { [LAST_HOLDER]: text } }) },
     spec: { namespace: 'shop', name: 'web', uid: 'uid-web', slot: 0, family: 'IPv4', ...spec },
   }
 }
@@ -214,6 +216,12 @@ describe('slots', () => {
     const own = [claim('9a2', { releasedAt: ago(1000) }, '10.0.0.1')]
     const made = plan({ own, targets: wants('10.0.0.1') })
     expect([shown(made), done(made)]).toEqual([['0 10.0.0.1 2466'], ['adopt 9a2']])
+  })
+
+  it('that was left, and taken by one who never had it, is not free for the next', () => {
+    const own = [claim('9a2', {}, '10.0.0.1')]
+    expect(shown(plan({ own, targets: wants('10.0.0.2') }))).toEqual(['1 10.0.0.2 (claim)'])
+    expect(shown(plan({ own, targets: wants('10.0.0.1') }))).toEqual(['0 10.0.0.1 2466'])
   })
 
   it('is not given back to a former one while another has it', () => {

@@ -5,7 +5,7 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { nameOfClaim, planService, referenceOf } from '../../../../operator/service/plan.ts'
-import { LAST_HOLDER } from '../../../../operator/service/slots.ts'
+import { LAST_HOLDER, lastHolderText } from '../../../../operator/service/slots.ts'
 import type { WantedAddress } from '../../../../operator/service/targets.ts'
 import {
   API_VERSION,
@@ -135,21 +135,20 @@ class History {
       this.claims.set(name, { apiVersion: API_VERSION, kind: 'IprefReference', metadata: { name }, spec })
       return referenceOf(this.claims.get(name)!)
     }
-    const { name } = change.claim.metadata
+    const { metadata } = change.claim
     const { releasedAt: _dropped, ...spec } = change.claim.spec
-    if (change.do === 'forget') this.claims.delete(name)
+    const put = (object: IprefReference) => this.claims.set(metadata.name, object)
+    if (change.do === 'forget') this.claims.delete(metadata.name)
     else if (change.do === 'adopt')
-      this.claims.set(name, {
-        ...change.claim,
-        metadata: { name },
-        spec: { ...spec, uid: uid!, slot: change.slot, family: change.family },
-      })
+      put({ ...change.claim, spec: { ...spec, uid: uid!, slot: change.slot, family: change.family } })
     else {
-      const annotations = change.holder === undefined ? {} : { annotations: { [LAST_HOLDER]: change.holder } }
-      this.claims.set(name, {
+      const releasedAt = timestamp(this.now)
+      const text = change.holder === undefined ? undefined : lastHolderText(change.holder, releasedAt)
+      const annotations = text === undefined ? metadata.annotations : { [LAST_HOLDER]: text }
+      put({
         ...change.claim,
-        metadata: { name, ...annotations },
-        spec: { ...spec, releasedAt: timestamp(this.now) },
+        metadata: { ...metadata, ...(annotations ? { annotations } : {}) },
+        spec: { ...spec, releasedAt },
       })
     }
     return referenceOf(change.claim)
