@@ -22,6 +22,7 @@ import type { OperatorConfig } from './operatorOptions.ts'
 import { Publisher, type PublishingReport } from './publish/publisher.ts'
 import { ServiceController } from './service/reconcile.ts'
 import { ReferenceBook } from './service/references.ts'
+import { listenForServices } from './service/triggers.ts'
 import { type SettingsEvents, type SettingsSource, settingsOfConfigMap, settingsOfFolder } from './settingsSource.ts'
 import { type Reconcile, Worker } from './worker.ts'
 
@@ -163,8 +164,13 @@ export class Operator {
 
   #listen(): void {
     const cluster = this.#cluster
+    // the book has a claim before whoever decides by it is told
     cluster.listen('IprefReference', change => this.#add('services', this.#book.change(change)))
-    cluster.listen('IprefService', ({ now, before }) => this.#add('services', [keyOf((now ?? before)!)]))
+    listenForServices(
+      cluster,
+      () => this.#liveness.alive(cluster.gateways()),
+      key => this.#add('services', [key]),
+    )
     for (const kind of ['IprefGateway', 'Node'] as const)
       cluster.listen(kind, () => this.#add('gateways', [ALL_GATEWAYS]))
   }
