@@ -119,6 +119,7 @@ export class Mapper {
   readonly #perPeer: Int32Array
   readonly #tentativePerPeer: Int32Array
   #pools: readonly Pool[] = []
+  #mayAllocate = true
   readonly #tentativeLimit = new Map<number, number>()
   #tentatives: Tentative[] = []
   #generation = 0
@@ -157,6 +158,11 @@ export class Mapper {
       if (this.#theirsOwner[slot] !== DYNAMIC || !theirs.isUsed(slot)) continue
       if (!this.#isInPool(bytesFromWords(theirs.encoded(slot)))) this.#removeDynamicTheirs(slot)
     }
+  }
+
+  /** false: another gateway gives encoded addresses and references; this one keeps what it has and what it is told (`adopt`). */
+  setAllocating(isAllowed: boolean): void {
+    this.#mayAllocate = isAllowed
   }
 
   #isInPool(address: Uint8Array): boolean {
@@ -297,6 +303,7 @@ export class Mapper {
     if (slot >= 0 && this.#theirsOwner[slot] !== DYNAMIC)
       return { encoded: bytesFromWords(theirs.encoded(slot)), durable: Promise.resolve() }
     if (slot < 0) {
+      if (!this.#mayAllocate) return this.#refuse('another gateway of this cluster gives encoded addresses')
       const made = this.#addTheirs(words, referenceWords, family, this.#ports.now() + DYNAMIC_LIFETIME_S)
       if (made < 0)
         return this.#refuse(made === -2 ? 'the quota of this peer is used up' : 'no encoded address is left')
@@ -323,6 +330,7 @@ export class Mapper {
     const { ours } = this.#ports.tables
     const slot = ours.findAddress(address)
     if (slot >= 0) return Fault.none
+    if (!this.#mayAllocate) return Fault.source_unmapped
     const bytes = bytesFromWords(address)
     if (!this.#settings.encodingNetworks.some(network => network.family === familyOf(bytes)))
       return Fault.source_unmapped
@@ -346,6 +354,7 @@ export class Mapper {
     if (theirs.findRemote(context, reference, family) >= 0) return Fault.none
     const limit = this.#tentativeLimit.get(family)
     if (limit === undefined) return Fault.ip_version_unserved
+    if (!this.#mayAllocate) return Fault.source_unmapped
     if (this.#tentatives.length >= limit) this.#evictTentative()
     const slot = this.#addTheirs(context, reference, family, this.#ports.now() + TENTATIVE_S, TENTATIVE_PER_PEER)
     if (slot < 0) return Fault.quota_exceeded
@@ -596,15 +605,74 @@ export class Mapper {
 
   /** Saves every dynamic mapping anew: the store lost its file. */
   saveAll(): void {
-    const { ours, theirs } = this.#ports.tables
-    for (let slot = 0; slot < ours.highWater; slot++)
-      if (this.#oursOwner[slot] === DYNAMIC && ours.isUsed(slot)) this.#saveOurs(slot)
-    for (let slot = 0; slot < theirs.highWater; slot++) {
-      if (this.#theirsOwner[slot] !== DYNAMIC || !theirs.isUsed(slot) || this.#tentative[slot] === 1) continue
-      const mapping = this.#savedTheirs(slot)
-      this.#theirsSaved[slot] = mapping.expires
+    for (const mapping of this.dynamicMappings()) {
+      const { ours, theirs } = this.#ports.tables
+      if (mapping.kind === 'ours') this.#oursSaved[ours.findAddress(mapping.local)] = mapping.expires
+      else this.#theirsSaved[theirs.findEncoded(mapping.local)] = mapping.expires
       this.#ports.store.saveLater(mapping)
     }
+  }
+
+  // ---- several gateways that carry the same mappings (kube/uplink.ts)
+
+  /** All that are not tentative. Each is as it is when it is taken: the tables may change in between. */
+  *dynamicMappings(): Generator<SavedMapping> {
+    const { ours, theirs } = this.#ports.tables
+    for (let slot = 0; slot < ours.highWater; slot++) {
+      if (this.#oursOwner[slot] !== DYNAMIC || !ours.isUsed(slot)) continue
+      const expires = this.#toUnix(ours.expires[slot]!)
+      yield { kind: 'ours', local: ours.address(slot), context: [0, 0, 0, 0], reference: ours.reference(slot), expires }
+    }
+    for (let slot = 0; slot < theirs.highWater; slot++) {
+      if (this.#theirsOwner[slot] !== DYNAMIC || !theirs.isUsed(slot) || this.#tentative[slot] === 1) continue
+      yield this.#savedTheirs(slot)
+    }
+  }
+
+  /**
+   * Takes over what another gateway gave: dynamic mappings that contradict it go, what owners say stays. False: it is not taken. A mapping that
+   * is here already, as it is, gets its expiry.
+   */
+  adopt(mapping: SavedMapping): boolean {
+    const { kind, local, context, reference } = mapping
+    if (kind === 'theirs' && (!isContext(bytesFromWords(context)) || reference.every(word => word === 0))) return false
+    const { ours, theirs } = this.#ports.tables
+    const slots =
+      kind === 'ours'
+        ? [ours.findAddress(local), ours.findReference(reference)]
+        : [theirs.findEncoded(local), theirs.findRemote(context, reference, familyOfWords(local))]
+    const owner = kind === 'ours' ? this.#oursOwner : this.#theirsOwner
+    if (slots.some(slot => slot >= 0 && owner[slot] !== DYNAMIC)) return false
+    if (slots[0]! >= 0 && slots[0] === slots[1]) {
+      this.#renew(kind, slots[0]!, mapping.expires)
+      this.#ports.store.saveLater(mapping)
+      return true
+    }
+    for (const slot of slots) {
+      if (slot < 0) continue
+      if (kind === 'ours') this.#removeDynamicOurs(slot)
+      else this.#removeDynamicTheirs(slot)
+    }
+    if (!this.restore(mapping)) return false
+    this.#ports.store.saveLater(mapping)
+    return true
+  }
+
+  #renew(kind: 'ours' | 'theirs', slot: number, expires: number): void {
+    if (kind === 'theirs' && this.#tentative[slot] === 1) this.#promote(slot)
+    const left = Math.min(expires - Math.floor(this.#ports.unixNow()), DYNAMIC_LIFETIME_S)
+    this.#ports.tables[kind].expires[slot] = this.#ports.now() + Math.max(0, left)
+    const saved = kind === 'ours' ? this.#oursSaved : this.#theirsSaved
+    saved[slot] = expires
+  }
+
+  /** The other gateway took it away; a mapping that an owner asserts stays. */
+  drop(kind: 'ours' | 'theirs', local: AddressWords): void {
+    const { ours, theirs } = this.#ports.tables
+    const slot = kind === 'ours' ? ours.findAddress(local) : theirs.findEncoded(local)
+    if (slot < 0) return
+    if (kind === 'ours') this.#removeDynamicOurs(slot)
+    else this.#removeDynamicTheirs(slot)
   }
 
   // ---- what people ask

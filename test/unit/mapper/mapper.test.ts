@@ -293,3 +293,81 @@ describe('pools', () => {
     expect(world.mapper.restore(saved!)).toBe(true)
   })
 })
+
+describe('mappings of another gateway', () => {
+  const remote = (n: number) => ({ context: address('198.51.100.2'), reference: BigInt(n), family: 4 }) as const
+  const encoded = (n: number, of = world) => {
+    const found = of.mapper.encodedFor(remote(n))
+    return 'encoded' in found ? formatAddress(found.encoded) : found.refused
+  }
+  const all = (of: World) =>
+    [...of.mapper.dynamicMappings()].map(m => `${m.kind} ${m.local.join()} ${m.reference.join()} ${m.expires}`).sort()
+
+  it('are taken over one by one: the same addresses, references and lifetimes, on disk too', () => {
+    for (let n = 1000; n < 1050; n++) encoded(n)
+    world.mapper.missNative(words('10.1.0.7'))
+    world.mapper.missRemote({ context: words('198.51.100.9'), reference: reference(77), family: 4 })
+    const other = new World()
+    for (const mapping of world.mapper.dynamicMappings()) expect(other.mapper.adopt(mapping)).toBe(true)
+    expect(all(other)).toEqual(all(world))
+    expect([other.saved.size, all(world).length]).toEqual([51, 51])
+    other.mapper.setAllocating(false)
+    expect(encoded(1007, other)).toBe(encoded(1007))
+    // again, and later: the expiry moves
+    world.now += 7200
+    other.now += 7200
+    encoded(1000)
+    for (const mapping of world.mapper.dynamicMappings()) other.mapper.adopt(mapping)
+    expect(all(other)).toEqual(all(world))
+  })
+
+  it('win over dynamic ones here, and give way to what owners say', async () => {
+    const other = new World()
+    encoded(1000)
+    const [mapping] = [...world.mapper.dynamicMappings()]
+    // the same generator of random numbers, one step further
+    encoded(999, other)
+    const here = encoded(1000, other)
+    expect(other.mapper.adopt(mapping!)).toBe(true)
+    expect(other.mapper.describe(address(here))).toBeUndefined()
+    expect(encoded(1000, other)).toBe(encoded(1000))
+    await other.mapper.setSource('static', [theirs('10.240.1.9', '198.51.100.2', 1000n)])
+    expect([other.mapper.adopt(mapping!), encoded(1000, other)]).toEqual([false, '10.240.1.9'])
+    other.mapper.drop('theirs', words('10.240.1.9'))
+    expect(encoded(1000, other)).toBe('10.240.1.9')
+  })
+
+  it('that cannot be are not taken', () => {
+    const fine: SavedMapping = {
+      kind: 'theirs',
+      local: words('10.240.16.9'),
+      context: words('198.51.100.2'),
+      reference: reference(5),
+      expires: 1_700_000_000 + world.now + 60,
+    }
+    const wrong: Partial<SavedMapping>[] = [
+      { local: words('10.1.0.1') },
+      { context: words('127.0.0.1') },
+      { reference: reference(0) },
+      { expires: 1_700_000_000 + world.now },
+      { kind: 'ours' },
+    ]
+    for (const part of wrong) expect([part, world.mapper.adopt({ ...fine, ...part })]).toEqual([part, false])
+    expect(world.mapper.adopt(fine)).toBe(true)
+    world.mapper.drop('theirs', fine.local)
+    expect([all(world), world.saved.size]).toEqual([[], 0])
+  })
+
+  it('nothing new is made where another gateway makes it', () => {
+    const known = encoded(1000)
+    world.mapper.missNative(words('10.1.0.7'))
+    world.mapper.setAllocating(false)
+    expect([encoded(1000), encoded(1001)]).toEqual([known, expect.stringContaining('another gateway')])
+    expect(world.mapper.missNative(words('10.1.0.7'))).toBe(Fault.none)
+    expect(world.mapper.missNative(words('10.1.0.8'))).toBe(Fault.source_unmapped)
+    const stranger = { context: words('198.51.100.9'), reference: reference(77), family: 4 } as const
+    expect(world.mapper.missRemote(stranger)).toBe(Fault.source_unmapped)
+    world.mapper.setAllocating(true)
+    expect(world.mapper.missRemote(stranger)).toBe(Fault.none)
+  })
+})
