@@ -51,6 +51,8 @@ const STALE_TTL = 30
 const MOST_KEPT_BYTES = 4096
 const MOST_NAMES = 100_000
 const MOST_JOBS = 20_000
+/** of one question that is open */
+const MOST_ASKERS = 2000
 const VARIANTS = 32
 
 export interface ResolverSettings {
@@ -336,6 +338,12 @@ export class Resolver {
       payloadSize: scan.payloadSize,
     }
     const open = this.#jobs.get(key)
+    // one that found its question full of askers is one too many: it is not remembered, so it is answered and gone
+    if (open && open.askers.length >= MOST_ASKERS) {
+      this.counts.busy++
+      const busy: Job = { ...open, key: '', askers: [one], query, message, question, scanned: scan, isPlain: false }
+      return this.#fail(busy, { code: ExtendedError.other, why: 'too many ask the same at once' })
+    }
     if (open) {
       this.counts.joined++
       open.askers.push(one)

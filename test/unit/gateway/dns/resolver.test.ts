@@ -375,6 +375,17 @@ describe('questions at the same time', () => {
     expect(one.resolver.open).toBe(0)
   })
 
+  it('one question takes so many askers and no more: who comes then is told at once', () => {
+    const one = lab()
+    const answers = Array.from({ length: 2001 }, (_, i) => one.send(query('host.example.com. A', { id: i & 0xffff })))
+    expect(answers.map(each => each.length)).toEqual([...Array(2000).fill(0), 1])
+    expect(answers.at(-1)![0]!.flags & 15).toBe(2)
+    expect(one.asked).toHaveLength(1)
+    one.deliver()
+    expect(answers.every(each => each.length === 1)).toBe(true)
+    expect([one.resolver.open, one.resolver.counts.busy]).toEqual([0, 1])
+  })
+
   it('so are those that lead to one question: TXT for A and AAAA, addresses of one gateway', () => {
     const one = lab({ encodedFamilies: [4, 6] })
     const waiting = [
