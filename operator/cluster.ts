@@ -231,7 +231,7 @@ export class Cluster {
 }
 
 /** What changes of the surroundings may touch. */
-export type Mark = 'addressTarget' | 'refusedTarget' | 'waiting'
+export type Mark = 'addressTarget' | 'refusedTarget' | 'addressTaken' | 'waiting'
 
 function marksOf({ spec, status }: IprefService): Mark[] {
   const marks: Mark[] = []
@@ -239,6 +239,7 @@ function marksOf({ spec, status }: IprefService): Mark[] {
   if (spec.target.address !== undefined) marks.push('addressTarget')
   if (conditions.some(({ reason }) => reason === 'TargetForbidden' || reason === 'SomeTargetsForbidden'))
     marks.push('refusedTarget')
+  if (conditions.some(({ reason }) => reason === 'AddressAlreadyReferenced')) marks.push('addressTaken')
   // for gateways to report its mappings
   const mapped = conditions.find(({ type }) => type === 'Mapped')
   if (mapped === undefined || mapped.status === 'Unknown') marks.push('waiting')

@@ -66,10 +66,13 @@ export function ofIprefService({ now, before }: Change<'IprefService'>, cluster:
       for (const name of namesAsked(object, cluster.config)) addKeys(keys, cluster.withName(name))
       if (object.spec.reference !== undefined) addKeys(keys, cluster.asking(object.spec.reference))
     }
-    for (const { address, reference } of mappingsNotIn(object, object === now ? before : now)) {
+    const changed = mappingsNotIn(object, object === now ? before : now)
+    for (const { address, reference } of changed) {
       addKeys(keys, cluster.withAddress(address))
       addKeys(keys, cluster.withReference(reference))
     }
+    // which address they were refused for is not in any index
+    if (changed.length > 0) addKeys(keys, cluster.marked('addressTaken'))
   }
   return keys
 }

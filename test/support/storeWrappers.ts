@@ -1,0 +1,144 @@
+/** Stores for tests that stand before a real one and are worse: they end, they lag behind, they refuse. */
+import type { KindName, Kinds } from '../../resources/kinds.ts'
+import type { Change, Key, ResourceStore, Watched, WatchOptions } from '../../resources/store.ts'
+import { keyText, View } from '../../resources/view.ts'
+
+export type Verb = 'create' | 'update' | 'updateStatus' | 'apply' | 'delete'
+
+/** Hands everything on; every write passes through `write`. */
+export class PassingStore implements ResourceStore {
+  readonly inner: ResourceStore
+
+  constructor(inner: ResourceStore) {
+    this.inner = inner
+  }
+
+  get requests(): ReadonlyMap<string, number> {
+    return this.inner.requests
+  }
+
+  protected write<Result>(_verb: Verb, _kind: KindName, run: () => Promise<Result>): Promise<Result> {
+    return run()
+  }
+
+  watch<Kind extends KindName>(
+    kind: Kind,
+    options: WatchOptions,
+    events: { onChange(change: Change<Kind>): void; onTrouble?(problem: string | undefined): void },
+  ): Promise<Watched<Kind>> {
+    return this.inner.watch(kind, options, events)
+  }
+  get<Kind extends KindName>(kind: Kind, key: Key): Promise<Kinds[Kind] | undefined> {
+    return this.inner.get(kind, key)
+  }
+  list<Kind extends KindName>(kind: Kind, options?: WatchOptions): Promise<Kinds[Kind][]> {
+    return this.inner.list(kind, options)
+  }
+  create<Kind extends KindName>(kind: Kind, object: Kinds[Kind]): Promise<Kinds[Kind]> {
+    return this.write('create', kind, () => this.inner.create(kind, object))
+  }
+  update<Kind extends KindName>(kind: Kind, object: Kinds[Kind]): Promise<Kinds[Kind]> {
+    return this.write('update', kind, () => this.inner.update(kind, object))
+  }
+  updateStatus<Kind extends KindName>(kind: Kind, object: Kinds[Kind]): Promise<Kinds[Kind]> {
+    return this.write('updateStatus', kind, () => this.inner.updateStatus(kind, object))
+  }
+  apply<Kind extends KindName>(kind: Kind, object: Kinds[Kind]): Promise<Kinds[Kind]> {
+    return this.write('apply', kind, () => this.inner.apply(kind, object))
+  }
+  delete(kind: KindName, key: Key, only?: { uid?: string; resourceVersion?: string }): Promise<void> {
+    return this.write('delete', kind, () => this.inner.delete(kind, key, only))
+  }
+  close(): Promise<void> {
+    return this.inner.close()
+  }
+}
+
+/** The program behind it ends at its n-th write: just before it, or just after, when nobody hears of it any more. Events do not count. */
+export class CrashingStore extends PassingStore {
+  readonly #at: number
+  readonly #when: 'before' | 'after'
+  writes = 0
+  hasEnded = false
+
+  constructor(inner: ResourceStore, at: number, when: 'before' | 'after') {
+    super(inner)
+    this.#at = at
+    this.#when = when
+  }
+
+  protected override async write<Result>(verb: Verb, kind: KindName, run: () => Promise<Result>): Promise<Result> {
+    if (kind === 'Event') return super.write(verb, kind, run)
+    if (this.hasEnded) throw new Error('the program has ended')
+    const isLast = ++this.writes === this.#at
+    if (isLast) this.hasEnded = true
+    if (isLast && this.#when === 'before') throw new Error('the program ends')
+    const result = await run()
+    // others of its writes may have been on their way
+    if (this.hasEnded) throw new Error('the program has ended')
+    return result
+  }
+}
+
+/** Views that stay behind while `isLagging`, and go on one change at a time by `release`. */
+export class LaggingStore extends PassingStore {
+  isLagging = false
+  readonly #queue: (() => void)[] = []
+
+  override async watch<Kind extends KindName>(
+    kind: Kind,
+    options: WatchOptions,
+    events: { onChange(change: Change<Kind>): void; onTrouble?(problem: string | undefined): void },
+  ): Promise<Watched<Kind>> {
+    const view = new View<Kind>()
+    const take = ({ now, before }: Change<Kind>) => {
+      const changes = now ? view.put(now) : view.remove(keyText(before!.metadata))
+      for (const change of changes) events.onChange(change)
+    }
+    const watched = await this.inner.watch(kind, options, {
+      ...events,
+      onChange: change => {
+        if (this.isLagging || this.#queue.length > 0) this.#queue.push(() => take(change))
+        else take(change)
+      },
+    })
+    return {
+      get: key => view.get(key),
+      all: () => view.all(),
+      get size() {
+        return view.size
+      },
+      get resourceVersion() {
+        return watched.resourceVersion
+      },
+      get silentMs() {
+        return watched.silentMs
+      },
+      stop: () => watched.stop(),
+    }
+  }
+
+  get waiting(): number {
+    return this.#queue.length
+  }
+
+  release(count = this.#queue.length): void {
+    for (const take of this.#queue.splice(0, count)) take()
+  }
+}
+
+/** Some writes are refused: `refusal` says with what. */
+export class RefusingStore extends PassingStore {
+  refusal: (verb: Verb, kind: KindName) => Error | undefined
+
+  constructor(inner: ResourceStore, refusal: (verb: Verb, kind: KindName) => Error | undefined) {
+    super(inner)
+    this.refusal = refusal
+  }
+
+  protected override async write<Result>(verb: Verb, kind: KindName, run: () => Promise<Result>): Promise<Result> {
+    const error = this.refusal(verb, kind)
+    if (error) throw error
+    return run()
+  }
+}
