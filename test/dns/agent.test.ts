@@ -29,11 +29,12 @@ describe('primaries of others', () => {
   for (const program of PROGRAMS.filter(one => !has(one)))
     it.skip(`${program} (needs the program ${program})`, () => {})
 
-  const world = new AgentWorld()
+  let world: AgentWorld
   const primaries: OtherPrimary[] = []
   let serial = 1
 
   beforeAll(async () => {
+    world = new AgentWorld()
     await world.start()
     const ports = await freePorts(installed.length)
     for (const [i, program] of installed.entries()) {
