@@ -19,7 +19,17 @@ import {
   reenter,
 } from '../support/userNamespace.ts'
 import { type DemoNetworks, fetcherFor, runDemoChecks, serveSite, zonesKnown } from './checks.ts'
-import { drawing, internalZoneOf, PUBLIC_DNS, planOf, publicZoneOf, sites } from './networks.ts'
+import { ManifestFolder } from './manifests.ts'
+import {
+  drawing,
+  internalZoneOf,
+  operatorArguments,
+  PUBLIC_DNS,
+  planOf,
+  publicZoneOf,
+  type SitePlan,
+  sites,
+} from './networks.ts'
 import { startPublicDns } from './publicDns.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
@@ -67,8 +77,8 @@ async function showNetworks(lab: Lab, staysUp: boolean): Promise<Checks> {
   if (!staysUp) return checks
   say('\n$ ipref status          (on gateway 1)')
   say(await requireProgram([IPREF, 'status', '-control-socket', networks.one.controlSocket]))
-  say('$ ipref trace web.example.net')
-  const traced = ['trace', 'web.example.net', '-control-socket', networks.one.controlSocket]
+  say('$ ipref trace web.news.example.net')
+  const traced = ['trace', 'web.news.example.net', '-control-socket', networks.one.controlSocket]
   say((await networks.one.gateway.run([IPREF, ...traced])).stdout)
   say(whatToTry(lab, networks))
   return checks
@@ -77,24 +87,17 @@ async function showNetworks(lab: Lab, staysUp: boolean): Promise<Checks> {
 async function build(lab: Lab): Promise<DemoNetworks> {
   const internet = await lab.add('internet', { forwards: true })
   const zoneFile = (zone: string) => lab.file(`${zone}.zone`)
-  const networks = await Promise.all(
-    sites.map(async site => {
-      writeFileSync(zoneFile(site.internalZone), internalZoneOf(site))
-      writeFileSync(zoneFile(site.publicZone), publicZoneOf(site))
-      const network = await Network.build(lab, planOf(site, zoneFile))
-      await joinInternet(lab, network, internet, {
-        gateway: site.wan.map(({ gateway }) => gateway),
-        router: site.wan.map(({ router }) => router),
-      })
-      return network
-    }),
-  )
-  const publicZones = sites.map(site => ({ site, zoneFile: zoneFile(site.publicZone) }))
-  say(`  public DNS: ${await startPublicDns(lab, internet, publicZones, IPREF)}\n`)
-  for (const network of networks) network.startGateway()
+  const networks = await Promise.all(sites.map(site => buildSite(lab, site, internet, zoneFile)))
+  say(`  public DNS: ${await startPublicDns(lab, internet, sites)}\n`)
   const [one, two, three] = networks as [Network, Network, Network]
+  const [first, second] = await Promise.all([one, two].map(network => startOperator(lab, network)))
+  for (const network of networks) network.startGateway()
+  const manifests = { one: first!, two: second! }
   await Promise.all([
-    ...networks.map(network => published(network)),
+    ...networks.map(network => network.ready()),
+    eventually('network 1 publishes its site', () => manifests.one.isReady('shop', 'web'), { withinMs: 60_000 }),
+    eventually('network 2 publishes its site', () => manifests.two.isReady('news', 'web'), { withinMs: 60_000 }),
+    eventually('network 3 publishes its site', () => agentPublishes(three), { withinMs: 60_000 }),
     ...sites.map((site, i) => serveSite(networks[i]!.host(site.host))),
     zonesKnown(
       internet,
@@ -103,16 +106,45 @@ async function build(lab: Lab): Promise<DemoNetworks> {
     ),
   ])
   const fetcher = fetcherFor((await runProgram(['curl', '--version'])).code === 0)
-  return { internet, one, two, three, zoneFile, fetcher }
+  return { internet, one, two, three, manifests, zoneFile, fetcher }
 }
 
-/** Resolves when the DNS agent of a gateway has published the host of its zones. */
-async function published(network: Network): Promise<void> {
-  await network.ready()
-  await eventually(`gateway ${network.plan.name} publishes its site`, async () => {
-    const { counts } = (await network.status()).mappings
-    return Object.entries(counts).some(([owner, count]) => owner.startsWith('dns:') && count > 0)
+async function buildSite(
+  lab: Lab,
+  site: SitePlan,
+  internet: Namespace,
+  zoneFile: (zone: string) => string,
+): Promise<Network> {
+  if (site.publishes === 'zone files') {
+    writeFileSync(zoneFile(site.internalZone), internalZoneOf(site))
+    writeFileSync(zoneFile(site.publicZone), publicZoneOf(site))
+  }
+  const network = await Network.build(lab, planOf(site, { zone: zoneFile, manifests: folderOf(lab, site.network) }))
+  await joinInternet(lab, network, internet, {
+    gateway: site.wan.map(({ gateway }) => gateway),
+    router: site.wan.map(({ router }) => router),
   })
+  return network
+}
+
+function folderOf(lab: Lab, network: string): string {
+  return lab.file(`network-${network}`)
+}
+
+/** On the gateway's host, which asks the public DNS for names: so the operator finds out who serves its zone. */
+async function startOperator(lab: Lab, { plan, gateway }: Network): Promise<ManifestFolder> {
+  const from = join(import.meta.dirname, `network-${plan.name}`)
+  const folder = folderOf(lab, plan.name)
+  const manifests = await ManifestFolder.open(from, folder, line => say(`  ·   network ${plan.name}: ${line}`))
+  gateway.useNameServers([PUBLIC_DNS[4]])
+  gateway.start([IPREF, ...operatorArguments(folder)], { log: `${plan.name}-operator.log` })
+  return manifests
+}
+
+/** Has the DNS agent of a gateway published the host of its zones? */
+async function agentPublishes(network: Network): Promise<boolean> {
+  const { counts } = (await network.status()).mappings
+  return Object.entries(counts).some(([owner, count]) => owner.startsWith('dns:') && count > 0)
 }
 
 /** A script that runs a command on a host or gateway, wherever it is called from. */
@@ -129,21 +161,23 @@ function writeOn(lab: Lab, namespaces: readonly Namespace[]): string {
   return path
 }
 
-function whatToTry(lab: Lab, { one, two, three, zoneFile }: DemoNetworks): string {
+function whatToTry(lab: Lab, { one, two, three, manifests, zoneFile }: DemoNetworks): string {
   const namespaces = [one, two, three].flatMap(network => [network.gateway, ...network.hosts.values()])
   const on = writeOn(lab, namespaces)
   const control = `-control-socket ${one.controlSocket}`
   return `Everything is up until Ctrl-C. Try, in another terminal${isInsideUserNamespace() ? '' : ' (as root)'}:
-  ${on} anna curl http://web.example.net
+  ${on} anna curl http://web.news.example.net
   ${on} anna ping web.example.org
-  ${on} carol traceroute -n web.example.net
+  ${on} carol traceroute -n web.news.example.net
   ${on} bob tcpdump -ni eth0                    # who reaches bob, as bob sees it
   ${on} gw-2 tcpdump -ni wan udp port 1045      # the tunnel
-  ${on} gw-1 ${IPREF} trace web.example.net ${control}
+  ${on} gw-1 ${IPREF} trace web.news.example.net ${control}
   ${IPREF} status --watch ${control}
-Publish another host: a line with its address in ${zoneFile('one.internal')},
-and one with its AA record in ${zoneFile('example.com')}: in force within seconds.
-What gateway 1 says of it: tail -f ${lab.file('1.log')}`
+Publish, move and withdraw hosts of networks 1 and 2: edit the YAML in
+  ${manifests.one.folder}
+  ${manifests.two.folder}
+and see here what becomes of it. Network 3 has zone files: a line with an address in ${zoneFile('three.internal')},
+one with the AA record in ${zoneFile('example.org')}. Logs: tail -f ${lab.file('1')}*.log`
 }
 
 async function expectNothingLeft(lab: Lab): Promise<undefined> {

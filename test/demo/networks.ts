@@ -1,9 +1,14 @@
 /**
- * The three networks of the demo, and their zones. The drawing below is printed; the plans beside it are what is built.
+ * The three networks of the demo. The drawing below is printed; the plans beside it are what is built.
  *
- * Networks 1 and 2 use the same addresses, down to the same host address on both sides; network 3 has IPv6 only, its gateway too. Each publishes a
- * web site by one line in its internal zone, with the native address, and one in its public zone, with the AA record. Nothing else is told to anybody:
- * the gateway serves both zones, its DNS agent publishes what they say, and the public DNS is an ordinary secondary of the public one.
+ * Networks 1 and 2 use the same addresses, down to the same host address on both sides; network 3 has IPv6 only, its gateway too. Each publishes a web site:
+ *
+ *   networks 1 and 2   folders of YAML (network-1/, network-2/), read by `ipref operator -manifests` and `ipref gateway -manifests`: the same kinds as in
+ *                      Kubernetes. The operator serves the zones
+ *   network 3          zone files: a line in the internal zone with the native address, one in the public zone with the AA record. The gateway serves them,
+ *                      and its DNS agent publishes what they say
+ *
+ * Nothing else is told to anybody: the public DNS is an ordinary secondary of the public zones.
  */
 import type { NetworkPlan } from '../support/networks.ts'
 
@@ -12,21 +17,25 @@ export const drawing = `
   10.1.0.0/24                     ┌───────────────────────┐         10.1.0.0/24
  ┌──────────────────────┐         │      the internet     │        ┌──────────────────────┐
  │ anna 10.1.0.10       │         │                       │        │ bob  10.1.0.10       │
- │  web.example.com     ├─ gw-1 ──┤ 198.51.100.1      .2  ├─ gw-2 ─┤  web.example.net     │
+ │  web.shop.example.com├─ gw-1 ──┤ 198.51.100.1      .2  ├─ gw-2 ─┤  web.news.example.net│
  │ alex 10.1.0.20       │         │ 2001:db8:1::1   2::1  │        └──────────────────────┘
- │  not published       │         │                       │         network 3  example.org
- └──────────────────────┘         │                       │         IPv6 only
-                                  │      public DNS       │        ┌──────────────────────┐
+ │ amy  10.1.0.30       │         │                       │         network 3  example.org
+ │  not published       │         │                       │         IPv6 only
+ └──────────────────────┘         │      public DNS       │        ┌──────────────────────┐
                                   │     203.0.113.53      │        │ carol fd03::10       │
                                   │    2001:db8:53::53    ├─ gw-3 ─┤  web.example.org     │
-                                  │         2001:db8:3::1 │        └──────────────────────┘
-                                  └───────────────────────┘
-  Each gateway resolves names for its hosts and serves the zones of its network.
-  anna asks for web.example.net: gw-1 finds  AA gw.example.net + 22  in the public DNS, gives the pair
+                                  │         2001:db8:3::1 │        │ dora  fd03::20       │
+                                  └───────────────────────┘        │  not published       │
+                                                                   └──────────────────────┘
+  Networks 1 and 2 publish what folders of IprefService YAML say, as in Kubernetes; network 3 has zone files.
+  anna asks for web.news.example.net: gw-1 finds  AA 198.51.100.2 + 22  in the public DNS, gives the pair
   an address of its own choosing, 10.240.x.y, and carries what anna sends there to gw-2, for bob.
 `
 
 export const PUBLIC_DNS = { 4: '203.0.113.53', 6: '2001:db8:53::53' } as const
+
+/** Beside the gateway's own, which are at port 9145. */
+export const OPERATOR_METRICS = '127.0.0.1:9147'
 
 /** How network 1 knows carol without DNS: a line of its hosts file. */
 export const CAROL = '10.240.3.33'
@@ -34,12 +43,16 @@ export const CAROL = '10.240.3.33'
 export interface SitePlan {
   /** in the names of namespaces and files */
   network: string
-  internalZone: string
   publicZone: string
-  /** host with the web site, its address, and its reference */
+  /** who publishes: IprefServices in the folder `network-N`, or zone files */
+  publishes: 'manifests' | 'zone files'
+  internalZone: string
+  /** host with the web site, its name for others, its address */
   host: string
+  site: string
   address: string
-  reference: number
+  /** hosts that are not published at first */
+  others: Readonly<Record<string, string>>
   /** of the gateway: inside, and outside with the router's side of the link */
   lan: string
   wan: readonly { gateway: string; router: string }[]
@@ -48,11 +61,13 @@ export interface SitePlan {
 export const sites: readonly SitePlan[] = [
   {
     network: '1',
-    internalZone: 'one.internal',
     publicZone: 'example.com',
+    publishes: 'manifests',
+    internalZone: 'internal.example.com',
     host: 'anna',
+    site: 'web.shop.example.com',
     address: '10.1.0.10',
-    reference: 11,
+    others: { alex: '10.1.0.20', amy: '10.1.0.30' },
     lan: '10.1.0.1',
     wan: [
       { gateway: '198.51.100.1/31', router: '198.51.100.0/31' },
@@ -61,11 +76,13 @@ export const sites: readonly SitePlan[] = [
   },
   {
     network: '2',
-    internalZone: 'two.internal',
     publicZone: 'example.net',
+    publishes: 'manifests',
+    internalZone: 'internal.example.net',
     host: 'bob',
+    site: 'web.news.example.net',
     address: '10.1.0.10',
-    reference: 22,
+    others: {},
     lan: '10.1.0.1',
     wan: [
       { gateway: '198.51.100.2/31', router: '198.51.100.3/31' },
@@ -74,22 +91,22 @@ export const sites: readonly SitePlan[] = [
   },
   {
     network: '3',
-    internalZone: 'three.internal',
     publicZone: 'example.org',
+    publishes: 'zone files',
+    internalZone: 'three.internal',
     host: 'carol',
+    site: 'web.example.org',
     address: 'fd03::10',
-    reference: 33,
+    others: { dora: 'fd03::20' },
     lan: 'fd03::1',
     wan: [{ gateway: '2001:db8:3::1/64', router: '2001:db8:3::ff/64' }],
   },
 ]
 
-export const ALEX = { address: '10.1.0.20', reference: 12 } as const
-
-/** What publishes alex while the demo runs: a line for each zone. */
-export const alexLines = {
-  internal: `alex  A     ${ALEX.address}`,
-  public: `alex  TXT   "AA gw.example.com + ${ALEX.reference}"`,
+/** What publishes dora while the demo runs: a line for each zone. */
+export const doraLines = {
+  internal: 'dora  AAAA  fd03::20',
+  public: 'dora  TXT   "AA gw.example.org + 34"',
 } as const
 
 /** The gateway's addresses outside, without the length of their prefix. */
@@ -111,15 +128,14 @@ web   ${type} ${site.address}
 
 export function publicZoneOf(site: SitePlan): string {
   const outside = outsideOf(site)
-  const families = outside.map(address => (address.includes(':') ? 6 : 4))
-  return `; what network ${site.network} publishes: names of hosts, the gateway's name and a reference
+  return `; what network ${site.network} publishes: names of hosts, the gateway's name and a reference; and where the public DNS is
 $ORIGIN ${site.publicZone}.
 $TTL 5
 @     SOA   gw hostmaster 1 60 10 86400 1
 @     NS    ns
-${families.map(family => `ns    ${addressType(PUBLIC_DNS[family])} ${PUBLIC_DNS[family]}\n`).join('')}${outside
-  .map(address => `gw    ${addressType(address)} ${address}\n`)
-  .join('')}web   TXT   "AA gw.${site.publicZone} + ${site.reference}"
+ns    A     ${PUBLIC_DNS[4]}
+ns    AAAA  ${PUBLIC_DNS[6]}
+${outside.map(address => `gw    ${addressType(address)} ${address}\n`).join('')}web   TXT   "AA gw.${site.publicZone} + 33"
 `
 }
 
@@ -127,18 +143,17 @@ function addressType(address: string): string {
   return address.includes(':') ? 'AAAA ' : 'A    '
 }
 
-export function planOf(site: SitePlan, zoneFile: (zone: string) => string): NetworkPlan {
-  const isIpv6 = site.lan.includes(':')
+export function planOf(site: SitePlan, files: { zone(zone: string): string; manifests: string }): NetworkPlan {
+  const prefix = site.lan.includes(':') ? 64 : 24
+  const hosts = { [site.host]: site.address, ...site.others }
+  const sources = site.publishes === 'manifests' ? manifestFlags(site, files.manifests) : zoneFlags(site, files.zone)
   return {
     name: site.network,
-    lan: [isIpv6 ? `${site.lan}/64` : `${site.lan}/24`],
-    hosts: {
-      [site.host]: [isIpv6 ? `${site.address}/64` : `${site.address}/24`],
-      ...(site.network === '1' ? { alex: [`${ALEX.address}/24`] } : {}),
-    },
+    lan: [`${site.lan}/${prefix}`],
+    hosts: Object.fromEntries(Object.entries(hosts).map(([label, address]) => [label, [`${address}/${prefix}`]])),
     nameServers: [site.lan],
     mappings: site.network === '1' ? [`${CAROL}  carol  #= ext 2001:db8:3::1 + 33`] : [],
-    flags: [...gatewayFlags(site), ...dnsFlags(site, zoneFile)],
+    flags: [...gatewayFlags(site), ...sources, ...resolverFlags(site)],
   }
 }
 
@@ -147,9 +162,18 @@ function gatewayFlags(site: SitePlan): string[] {
   return site.lan.includes(':') ? [...flags, '-encode-net', 'fd24::/64'] : flags
 }
 
-function dnsFlags(site: SitePlan, zoneFile: (zone: string) => string): string[] {
+function manifestFlags({ network }: SitePlan, folder: string): string[] {
+  return ['-manifests', folder, '-node', `gw-${network}`]
+}
+
+/** The command line of the operator beside a gateway that reads manifests. */
+export function operatorArguments(folder: string): string[] {
+  const running = ['-leader-elect=false', '-metrics-address', OPERATOR_METRICS, '-health-address', 'off']
+  return ['operator', '-manifests', folder, '-log-format', 'text', ...running]
+}
+
+function zoneFlags(site: SitePlan, zoneFile: (zone: string) => string): string[] {
   const [outside] = outsideOf(site)
-  const publicDns = PUBLIC_DNS[site.lan.includes(':') ? 6 : 4]
   const inside = withPort(site.lan, 5353)
   return [
     // both zones, and who may have the public one whole: the public DNS and our own agent
@@ -159,9 +183,15 @@ function dnsFlags(site: SitePlan, zoneFile: (zone: string) => string): string[] 
     ...['-zone-listen', inside, '-zone-transfer', PUBLIC_DNS[4], '-zone-transfer', PUBLIC_DNS[6]],
     ...['-dns-agent', `${site.internalZone}:${site.publicZone}:${withPort(outside!, 53)}`],
     ...['-dns-agent-resolver', inside],
-    // AA records are looked for in the public DNS; what has none is asked of the internal zone, then of the public DNS
-    ...['-resolver-listen', withPort(site.lan, 53), '-resolver-upstream', withPort(publicDns, 53)],
-    ...['-resolver-forward', inside, '-resolver-forward', withPort(publicDns, 53)],
+  ]
+}
+
+// AA records are looked for in the public DNS; what has none is asked of the internal zone, then of the public DNS
+function resolverFlags({ lan }: SitePlan): string[] {
+  const publicDns = withPort(PUBLIC_DNS[lan.includes(':') ? 6 : 4], 53)
+  return [
+    ...['-resolver-listen', withPort(lan, 53), '-resolver-upstream', publicDns],
+    ...['-resolver-forward', withPort(lan, 5353), '-resolver-forward', publicDns],
   ]
 }
 

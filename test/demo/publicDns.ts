@@ -1,11 +1,13 @@
 /**
  * The public DNS of the demo: an ordinary name server that knows nothing of IPREF, secondary of each network's public zone. Knot DNS, NSD or BIND, whichever is
- * installed and starts; where none is, our own zone server with the same zone files, which is said.
+ * installed and starts; where none is, a small secondary of our own (secondary.ts), which is said.
  */
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { eventually, type Lab, type Namespace, type Running } from '../support/netns.ts'
 import { outsideOf, PUBLIC_DNS, type SitePlan } from './networks.ts'
+
+const SECONDARY = join(import.meta.dirname, 'secondary.ts')
 
 interface Zone {
   name: string
@@ -101,46 +103,26 @@ ${zones
 ]
 
 /** Resolves to what it is, once it listens. */
-export async function startPublicDns(
-  lab: Lab,
-  internet: Namespace,
-  networks: readonly { site: SitePlan; zoneFile: string }[],
-  ipref: string,
-): Promise<string> {
+export async function startPublicDns(lab: Lab, internet: Namespace, sites: readonly SitePlan[]): Promise<string> {
   const host = await lab.add('public-dns')
   await lab.connect(
     { in: host, device: 'eth0', addresses: [`${PUBLIC_DNS[4]}/24`, `${PUBLIC_DNS[6]}/64`] },
     { in: internet, device: 'to-dns', addresses: ['203.0.113.1/24', '2001:db8:53::1/64'] },
   )
   await host.ip('route add default via 203.0.113.1', 'route add default via 2001:db8:53::1')
-  const zones = networks.map(({ site }) => ({ name: site.publicZone, primaries: outsideOf(site) }))
+  const zones = sites.map(site => ({ name: site.publicZone, primaries: outsideOf(site) }))
   for (const { program, title, argv, config } of programs) {
     if (!isInstalled(program)) continue
     const folder = lab.file(program)
     mkdirSync(folder)
     writeFileSync(join(folder, 'conf'), config(folder, zones))
     const running = host.start([program, ...argv(join(folder, 'conf'))], { log: 'public-dns.log' })
-    if (await listens(host, running)) return `${title}, a secondary of the three gateways`
+    if (await listens(host, running)) return `${title}, a secondary of the three networks`
   }
-  return startOurs(lab, host, networks, ipref)
-}
-
-// no secondary: it reads the same files
-async function startOurs(
-  lab: Lab,
-  host: Namespace,
-  networks: readonly { site: SitePlan; zoneFile: string }[],
-  ipref: string,
-): Promise<string> {
-  const flags = [
-    ...networks.flatMap(({ site, zoneFile }) => ['-zone', `${site.publicZone}=${zoneFile}`]),
-    ...['-zone-listen', `${PUBLIC_DNS[4]}:53`, '-zone-listen', `[${PUBLIC_DNS[6]}]:53`],
-    ...['-devmode', '-data', lab.file('public-data'), '-hosts', '/dev/null', '-log-format', 'text'],
-    ...['-mapper-socket', lab.file('public-mapper.sock'), '-control-socket', lab.file('public-control.sock')],
-  ]
-  const running = host.start([ipref, 'gateway', ...flags], { log: 'public-dns.log' })
+  const wanted = zones.map(({ name, primaries }) => `${name}=${primaries.join(',')}`)
+  const running = host.start([process.execPath, SECONDARY, both.join(','), ...wanted], { log: 'public-dns.log' })
   if (!(await listens(host, running))) throw new Error(`the public DNS does not start:\n${running.log()}`)
-  return 'our zone server with the same zone files (Knot DNS, NSD and BIND are not installed)'
+  return 'a small secondary of our own (Knot DNS, NSD and BIND are not installed)'
 }
 
 function isInstalled(program: string): boolean {

@@ -4,7 +4,7 @@
  *   node site.ts serve HOST                     port 80: says who it is, and who asks, by the name that its own network has for the asker
  *   node site.ts get URL                        prints a page, where there is no curl
  *   node site.ts wait SERVER ZONE…              until the server knows all the zones
- *   node site.ts ask SERVER NAME                the addresses that a server has for a name, or the error code
+ *   node site.ts ask SERVER NAME [TXT]          the addresses, or the texts, that a server has for a name; or the error code
  */
 import { Resolver, reverse } from 'node:dns/promises'
 import { createServer, get } from 'node:http'
@@ -48,9 +48,10 @@ async function waitFor(server: string, zones: readonly string[]): Promise<void> 
   }
 }
 
-async function ask(server: string, name: string): Promise<string> {
+async function ask(server: string, name: string, type = 'A'): Promise<string> {
   const resolver = resolverAt(server)
   try {
+    if (type === 'TXT') return (await resolver.resolveTxt(name)).flat().join('\n')
     return (await resolver.resolve4(name)).join(' ')
   } catch (error) {
     return (error as NodeJS.ErrnoException).code ?? String(error)
@@ -61,5 +62,5 @@ const [what, first = '', ...rest] = process.argv.slice(2)
 if (what === 'serve') serve(first)
 else if (what === 'get') process.stdout.write(await fetchPage(first))
 else if (what === 'wait') await waitFor(first, rest)
-else if (what === 'ask') console.log(await ask(first, rest[0] ?? ''))
+else if (what === 'ask') console.log(await ask(first, rest[0] ?? '', rest[1]))
 else throw new Error(`unknown: ${what}`)

@@ -99,12 +99,13 @@ export class Network {
     const running = this.#running
     if (!running) throw new Error(`gateway ${this.plan.name} was not started`)
     const wanted = this.plan.mappings.length
-    await eventually(`gateway ${this.plan.name} is ready`, async () => {
+    const isReady = async () => {
       if (running.hasExited()) return 'ended' as const
       const { problems, mappings } = await this.status()
       if (problems.length > 0) throw new Error(problems.join('; '))
       return (mappings.counts.hosts ?? 0) >= wanted
-    })
+    }
+    await eventually(`gateway ${this.plan.name} is ready`, isReady, { withinMs: 60_000 })
     if (running.hasExited()) throw new Error(`gateway ${this.plan.name} ended at once:\n${running.log()}`)
   }
 
