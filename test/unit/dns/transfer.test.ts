@@ -76,7 +76,13 @@ function messagesOf(
 ) {
   const { id } = decoded(query)
   return lists.map((answers, i) =>
-    encodeMessage({ id, flags: Flag.QR | Flag.AA, questions: i === 0 ? [QUESTION] : [], answers, ...parts }),
+    encodeMessage({
+      id,
+      flags: Flag.QR | Flag.AA,
+      questions: i === 0 ? [QUESTION] : [],
+      answers: [...answers],
+      ...parts,
+    }),
   )
 }
 
