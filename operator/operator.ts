@@ -6,7 +6,7 @@
  * All of several operators watch, one acts: workers run between winning and losing the Lease. Knows every concrete class, and decides nothing about objects.
  */
 import type { Config } from '../resources/config.ts'
-import type { IprefGateway, IprefService } from '../resources/kinds.ts'
+import type { IprefGateway, IprefPeer, IprefService } from '../resources/kinds.ts'
 import { Leader } from '../resources/leader.ts'
 import type { ResourceStore, Watched } from '../resources/store.ts'
 import type { Clock } from '../runtime/clock.ts'
@@ -19,6 +19,9 @@ import { publicAddressesOf } from './gateway/plan.ts'
 import { GatewayController } from './gateway/reconcile.ts'
 import { OperatorMetrics } from './metrics.ts'
 import type { OperatorConfig } from './operatorOptions.ts'
+import { PeerController } from './peer/reconcile.ts'
+import { type Answer, ResolvedNames } from './peer/resolved.ts'
+import { systemResolve } from './peer/systemResolve.ts'
 import { Publisher, type PublishingReport } from './publish/publisher.ts'
 import { ServiceController } from './service/reconcile.ts'
 import { ReferenceBook } from './service/references.ts'
@@ -39,6 +42,8 @@ export interface OperatorPorts {
   log: Logger
   /** 0 to 1 */
   random(): number
+  /** addresses of gateways that are given by name; absent: as this host resolves */
+  resolve?(name: string): Promise<Answer>
 }
 
 export type OperatorSettings = Pick<
@@ -58,6 +63,7 @@ export class Operator {
   #liveness!: Liveness
   #publisher!: Publisher
   #gateways!: GatewayController
+  #names!: ResolvedNames
   #leader: Leader | undefined
   #leases: Watched<'Lease'> | undefined
   #settingsProblems: readonly string[] = []
@@ -127,7 +133,7 @@ export class Operator {
   // ---- controllers
 
   #makeControllers(): void {
-    const { store, clock, log } = this.#ports
+    const { store, clock, log, random } = this.#ports
     const [cluster, events] = [this.#cluster, this.#events]
     this.#gateways = new GatewayController({
       store,
@@ -138,15 +144,32 @@ export class Operator {
       clock,
       log,
     })
+    const alive = () => this.#liveness.alive(cluster.gateways())
     const services = new ServiceController({
       store,
       cluster,
       book: this.#book,
       publication: this.#publisher,
-      gateways: () => this.#liveness.alive(cluster.gateways()),
+      gateways: alive,
       events,
       clock,
     })
+    this.#names = new ResolvedNames({
+      resolve: this.#ports.resolve ?? systemResolve(),
+      clock,
+      random,
+      onChange: name => this.#addPeers(peer => peer.spec.gateway.name === name),
+    })
+    const peers = new PeerController({
+      store,
+      cluster,
+      names: this.#names,
+      gateways: alive,
+      publicAddresses: gateway => this.#publicAddresses(gateway),
+      events,
+      clock,
+    })
+    this.#worker('peers', peers.reconcile, 1)
     this.#worker('gateways', this.#gateways.reconcile, 1)
     this.#worker('services', services.reconcile, this.#settings.workers)
   }
@@ -171,6 +194,8 @@ export class Operator {
       () => this.#liveness.alive(cluster.gateways()),
       key => this.#add('services', [key]),
     )
+    // peers are few, and what one has depends on what the others have
+    for (const kind of ['IprefPeer', 'IprefGateway', 'Node'] as const) cluster.listen(kind, () => this.#addPeers())
     for (const kind of ['IprefGateway', 'Node'] as const)
       cluster.listen(kind, () => this.#add('gateways', [ALL_GATEWAYS]))
   }
@@ -184,6 +209,11 @@ export class Operator {
     if (!this.#isStarted) return
     this.#add('gateways', [ALL_GATEWAYS])
     this.#add('services', this.#allServices())
+    this.#addPeers()
+  }
+
+  #addPeers(isMeant: (peer: IprefPeer) => boolean = () => true): void {
+    for (const peer of this.#cluster.peers()) if (isMeant(peer)) this.#add('peers', [peer.metadata.name])
   }
 
   // claims whose object is gone are found by its name
@@ -299,6 +329,7 @@ export class Operator {
     await this.#changing
     await this.#publisher.stop()
     this.#liveness.stop()
+    this.#names.stop()
     this.#leases?.stop()
     this.#cluster.stop()
   }
