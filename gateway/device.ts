@@ -2,7 +2,7 @@
  * The TUN device and what belongs to it: MTU, own addresses, routes to the encoding networks, the nftables table. Put up at start, repaired
  * when somebody takes a piece away, and removed only on demand (`-cleanup`): a restart must not interrupt connections (decisions.md 12).
  */
-import { familyOf, formatAddress, formatPrefix, type Prefix, prefixesOverlap } from '../ipref/address.ts'
+import { equalAddress, familyOf, formatAddress, formatPrefix, type Prefix, prefixesOverlap } from '../ipref/address.ts'
 import { renderRemoval } from './hostFilter.ts'
 import {
   addAddress,
@@ -12,6 +12,8 @@ import {
   listAddresses,
   listLinks,
   listRoutes,
+  removeAddress,
+  removeRoute,
   routeTo,
   setLink,
 } from './sys/netlink.ts'
@@ -42,6 +44,22 @@ export function configureDevice(settings: DeviceSettings): Link {
     addRoute({ destination: network.address, length: network.length, interfaceIndex: link.index })
   }
   return link
+}
+
+/** Takes routes and addresses away: nothing is led to the device any more. Safe to repeat. */
+export function withdrawDevice({ name, encodingNetworks, ownEncoded }: DeviceSettings): void {
+  const link = linkByName(name)
+  if (!link) return
+  for (const route of listRoutes()) {
+    const isOurs = encodingNetworks.some(
+      n => n.length === route.length && formatAddress(n.address) === formatAddress(route.destination),
+    )
+    if (route.interfaceIndex === link.index && isOurs) removeRoute(route)
+  }
+  for (const { index, address } of listAddresses()) {
+    const isOurs = ownEncoded.some(own => equalAddress(own, address))
+    if (index === link.index && isOurs) removeAddress({ index, address, length: address.length * 8 })
+  }
 }
 
 function requireLink(name: string): Link {

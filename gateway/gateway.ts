@@ -17,14 +17,11 @@ import {
   formatPrefix,
   formatWords,
   isUnspecified,
-  parsePrefix,
   prefixWords,
   wordsFromBytes,
 } from '../ipref/address.ts'
 import { Fault, faultNames } from '../ipref/faults.ts'
 import { encodeReferences, wordsFromReference } from '../ipref/reference.ts'
-import type { Network, NetworkGateway } from '../resources/network.ts'
-import { systemClock, timestamp } from '../runtime/clock.ts'
 import { type Handler, serveControl } from '../runtime/controlSocket.ts'
 import { healthPages, servePages } from '../runtime/http.ts'
 import type { Logger } from '../runtime/log.ts'
@@ -37,22 +34,23 @@ import {
   isDeviceGone,
   mtuOfAddress,
   overlapWithHost,
+  removeDevice,
   wireMtuTo,
+  withdrawDevice,
 } from './device.ts'
 import { Agent } from './dns/agent.ts'
 import { joinMapper, type LinkEvents } from './dns/agentLink.ts'
 import { renderPublishMetrics } from './dns/publishReports.ts'
+import { RESOLVER_PORT } from './dns/resolverConfig.ts'
 import { ResolverHost } from './dns/resolverHost.ts'
 import { logResolverEvent, renderResolverMetrics } from './dns/resolverReports.ts'
 import { Zones } from './dns/zones.ts'
 import type { ForwardSettings } from './forward/environment.ts'
 import { tunMtuOf } from './forward/mtu.ts'
 import { HostFilter } from './hostFilter.ts'
-import { refusalOf } from './kube/network.ts'
-import { openStore } from './kube/openStore.ts'
-import type { Observation } from './kube/report.ts'
-import { KubeSource } from './kube/source.ts'
-import { slice } from './mapper/allocate.ts'
+import { KubeHost, type KubeHostPorts } from './kube/host.ts'
+import { NodeNetwork } from './kube/nodeNetwork.ts'
+import { observationsOf } from './kube/report.ts'
 import type { Assertion } from './mapper/assertions.ts'
 import { Mapper } from './mapper/mapper.ts'
 import { MapperMessages } from './mapper/mapperSocket.ts'
@@ -115,8 +113,8 @@ export class Gateway {
   #messages!: MapperMessages
   #filter: HostFilter | undefined
   #policy!: PolicyTable
-  #kube: KubeSource | undefined
-  #refusal: Observation['refusal']
+  #kube: KubeHost | undefined
+  #isCarrying = true
   #hosts: HostsSource | undefined
   #resolver: ResolverHost | undefined
   #zones: Zones | undefined
@@ -320,7 +318,7 @@ export class Gateway {
       tunUso4: tun.offloads.uso4,
       tunUso6: tun.offloads.uso6,
     })
-    configureDevice(this.#device)
+    configureDevice(this.#deviceNow()!)
     for (const address of config.bind) {
       const { fd, gro } = openTunnelSocket({ address, port: config.port, gro: offloads.udpGro })
       this.#sockets.push({ family: familyOf(address), fd })
@@ -462,20 +460,27 @@ export class Gateway {
     this.#ends.push(() => clearInterval(timer))
   }
 
+  /** Without routes where nothing may be led here. */
+  #deviceNow(): DeviceSettings | undefined {
+    return this.#device && (this.#isCarrying ? this.#device : { ...this.#device, encodingNetworks: [] })
+  }
+
   #checkDevice(): void {
-    if (!this.#device) return
+    const device = this.#deviceNow()
+    if (!device) return
     try {
-      const problem = deviceProblem(this.#device)
+      if (!this.#isCarrying) withdrawDevice(this.#device!)
+      const problem = deviceProblem(device)
       const isNew = problem !== undefined && problem !== this.#deviceTrouble
       this.#deviceTrouble = problem
       if (!problem) return
-      if (isDeviceGone(this.#device)) {
+      if (isDeviceGone(device)) {
         // nothing can be attached to what our descriptor stands for
         this.#log.error({ component: 'device' }, `${problem}; the gateway ends, to be started anew`)
         return this.#onFatal()
       }
       if (isNew) this.#log.warn({ component: 'device' }, `${problem}; putting it back`)
-      configureDevice(this.#device)
+      configureDevice(device)
     } catch (error) {
       this.#deviceTrouble = (error as Error).message
     }
@@ -549,67 +554,49 @@ export class Gateway {
   // ---- objects of a cluster
 
   async #openKube(): Promise<void> {
-    const { kube, dataFolder, bind, contexts } = this.#config
+    const config = this.#config
+    const { kube, bind } = config
     if (!kube) return
-    const store = await openStore(kube, this.#log)
-    this.#ends.push(() => store.close())
-    const source = new KubeSource(
+    this.#kube = await KubeHost.open(
       {
-        name: kube.name,
-        namespace: kube.namespace,
-        stateFile: join(dataFolder, 'cluster.json'),
+        kube,
+        dataFolder: config.dataFolder,
+        encodingNetworks: config.encodingNetworks,
         tunnelFamilies: bind.length > 0 ? bind.map(familyOf) : [4, 6],
-        ...(kube.isAlone ? { own: { publicAddresses: contexts.map(formatAddress) } } : {}),
+        publicAddresses: config.contexts.map(formatAddress),
+        tunName: config.tunName,
+        tunnelPort: config.port,
+        resolverPort: config.resolver?.listen[0]?.port ?? RESOLVER_PORT,
       },
       {
-        store,
-        clock: systemClock,
         log: this.#log,
-        random: Math.random,
-        setAssertions: assertions => this.#mapper.setSource('crd', assertions),
-        setPolicy: policy => this.#policy.write(policy),
-        setPeers: peers => this.#peers.setNamed(peers),
-        setNetwork: (network, self) => this.#setNetwork(network, self),
-        setDomains: () => {},
+        mapper: this.#mapper,
+        policy: this.#policy,
+        peers: this.#peers,
+        nodeNetwork: config.devmode ? undefined : new NodeNetwork(),
+        setRouting: routing => this.#resolver?.setRouting(routing),
+        setCarrying: isCarrying => this.#setCarrying(isCarrying),
         observe: () => this.#observe(),
-        onReleased: () => this.#onFatal(),
       },
     )
-    this.#kube = source
-    this.#refusal = { reason: 'WaitingForOperator', message: 'the operator has not said yet which gateways there are' }
-    await source.restore()
-    this.#ends.push(() => source.stop())
+    this.#ends.push(() => this.#kube!.stop())
   }
 
-  #setNetwork(network: Network, self: NetworkGateway | undefined): void {
-    const slices = (self?.slices ?? []).flatMap(text => parsePrefix(text) ?? [])
-    this.#mapper.setPools(slices.map(slice))
-    this.#refusal = refusalOf(network, self, this.#config)
+  #setCarrying(isCarrying: boolean): void {
+    const isNew = this.#isCarrying !== isCarrying
+    this.#isCarrying = isCarrying
+    // before the device is there, its start does it; what fails is put right by the next look at the device
+    if (isNew && this.#device) this.#checkDevice()
   }
 
-  #observe(): Observation {
-    const now = Date.now()
+  #observe(): ReturnType<KubeHostPorts['observe']> {
     return {
       version,
       nodeAddresses: this.#config.bind.filter(address => !isUnspecified(address)).map(formatAddress),
       tunMtu: this.#device?.mtu,
       offloads: Object.entries(this.#plane?.offloads ?? {}).flatMap(([name, isOn]) => (isOn ? [name] : [])),
-      peers: this.#peers.status().flatMap(({ address, verified, configured, rttMs, mtu, lastSeenAgo }) =>
-        configured
-          ? [
-              {
-                address: formatWords(address),
-                verified,
-                pathMtu: mtu,
-                ...(rttMs === undefined ? {} : { rttMilliseconds: Math.max(1, Math.round(rttMs)) }),
-                ...(lastSeenAgo === undefined ? {} : { lastSeenTime: timestamp(now - lastSeenAgo * 1000) }),
-              },
-            ]
-          : [],
-      ),
-      unready: this.#unready(),
-      nodeNetwork: undefined,
-      refusal: this.#refusal,
+      peers: observationsOf(this.#peers.status(), Date.now()),
+      unready: this.#unreadyParts(),
     }
   }
 
@@ -638,6 +625,7 @@ export class Gateway {
       contexts,
     )
     this.#ends.push(() => host.stop())
+    if (this.#kube) host.setRouting(this.#kube.routing)
     await host.start()
     this.#resolver = host
   }
@@ -716,6 +704,10 @@ export class Gateway {
 
   /** Why the gateway does not do its whole work; empty: it does. */
   #unready(): string[] {
+    return [...this.#unreadyParts(), ...(this.#kube?.unready ?? [])]
+  }
+
+  #unreadyParts(): string[] {
     const reasons: string[] = []
     if (!this.#isReady) reasons.push('starting')
     for (const role of this.#workersDown) reasons.push(`the ${role} worker is down`)
@@ -759,10 +751,9 @@ export class Gateway {
       peers: this.#peers.status().map(peerReport),
       traffic: plane ? { encap: this.#direction('encap'), decap: this.#direction('decap') } : null,
       problems: [
-        ...this.#unready(),
+        ...this.#unreadyParts(),
         ...this.#fileProblems,
         ...(this.#zones?.problems ?? []),
-        ...(this.#refusal ? [this.#refusal.message] : []),
         ...(this.#kube?.problems ?? []),
         ...(this.#agent?.problems ?? []),
         ...this.#mapper.problems().map(p => (p.assertion.where ? `${p.assertion.where}: ${p.detail}` : p.detail)),
@@ -848,9 +839,10 @@ export class Gateway {
     this.#log.info('configuration read again')
   }
 
-  /** TUN device, addresses, routes and the nftables table stay (decisions.md 12). */
+  /** TUN device, addresses, routes and the nftables table stay (decisions.md 12), unless the gateway was released. */
   async stop(): Promise<void> {
     this.#isReady = false
+    const leaves = this.#kube?.isReleased === true && this.#device !== undefined
     for (const end of this.#ends.splice(0).reverse()) {
       try {
         await end()
@@ -858,6 +850,8 @@ export class Gateway {
         this.#log.warn({ error: (error as Error).message }, 'while ending')
       }
     }
+    if (!leaves) return
+    for (const problem of await removeDevice(this.#config.tunName)) this.#log.warn({ component: 'device' }, problem)
   }
 }
 

@@ -39,6 +39,15 @@ export interface Domain {
   name: string
   /** `ADDRESS` or `ADDRESS:PORT`; empty: the resolver's own upstreams */
   servers: readonly string[]
+  /** who says so */
+  by: string
+}
+
+/** Hosts of peers that are known without DNS: their encoded addresses are static, and lead to the gateway that carries them. */
+export interface Carried {
+  gateway: string
+  /** of one address */
+  networks: readonly string[]
 }
 
 export interface Wanted {
@@ -46,18 +55,20 @@ export interface Wanted {
   policy: Policy
   peers: NamedPeer[]
   domains: Domain[]
+  carried: Carried[]
   /** mappings of IprefServices that cannot be used */
   refused: RefusedMapping[]
 }
 
 export function wantedOf(input: KubeInput): Wanted {
   const services = [...input.services]
-  const peers = [...input.peers].filter(isAccepted)
+  const peers = [...input.peers].filter(isAccepted).sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1))
   const wanted: Wanted = {
     assertions: [],
     policy: policyOf(peers, services, input.network),
     peers: [],
     domains: [],
+    carried: [],
     refused: [],
   }
   for (const service of services) addService(service, wanted)
@@ -103,8 +114,13 @@ function addPeer(peer: IprefPeer, input: KubeInput, wanted: Wanted): void {
     const probe = mode === 'Enabled' ? { probeS: intervalSeconds } : {}
     wanted.peers.push({ address: wordsFromBytes(address), port: spec.gateway.port ?? DEFAULT_PORT, ...probe })
   }
-  for (const name of spec.domains ?? []) wanted.domains.push({ name, servers: spec.dnsServers ?? [] })
-  if (status?.gateway !== input.self) return
+  const by = `IprefPeer ${metadata.name}`
+  for (const name of spec.domains ?? []) wanted.domains.push({ name, servers: spec.dnsServers ?? [], by })
+  if (status?.gateway === undefined) return
+  const networks = (status.hosts ?? []).map(({ encodedAddress: ea }) => `${ea}/${ea.includes(':') ? 128 : 32}`)
+  if (networks.length > 0) wanted.carried.push({ gateway: status.gateway, networks })
+  // with a single uplink whoever is active carries them
+  if (status.gateway !== input.self && input.network.uplink === 'perNode') return
   const context = input.tunnelFamilies
     .map(family => addresses.find(address => familyOf(address) === family))
     .find(address => address !== undefined)
@@ -112,7 +128,7 @@ function addPeer(peer: IprefPeer, input: KubeInput, wanted: Wanted): void {
   for (const { encodedAddress, reference } of status.hosts ?? []) {
     const [encoded, value] = [parseAddress(encodedAddress), parseReference(reference)]
     if (!encoded || !value) continue
-    wanted.assertions.push({ kind: 'theirs', encoded, context, reference: value, where: `IprefPeer ${metadata.name}` })
+    wanted.assertions.push({ kind: 'theirs', encoded, context, reference: value, where: by })
   }
 }
 

@@ -1,10 +1,32 @@
-/** Whether what the cluster says of the network goes together with how this gateway was started. Pure. */
+/**
+ * Whether what the cluster says of the network goes together with how this gateway was started. Pure.
+ *
+ *   EncodingNetworkOverlap, EncodingNetworkMismatch, Released   nothing is in force: no mapping, no route to the encoding network
+ *   WaitingForOperator   nothing new is given, what was said last goes on
+ *   NotAGateway, NoSliceLeft, …   works without a slice: names are handed to gateways that have one
+ */
 import { formatPrefix, type Prefix } from '../../ipref/address.ts'
 import type { Network, NetworkGateway } from '../../resources/network.ts'
 
 export interface Refusal {
   reason: string
   message: string
+}
+
+export const waiting: Refusal = {
+  reason: 'WaitingForOperator',
+  message: 'the operator has not said yet which gateways there are',
+}
+
+export const released: Refusal = {
+  reason: 'Released',
+  message: 'the IprefGateway of this node is being deleted: nothing is in force here any more',
+}
+
+/** Nothing may be in force: packets would go astray, or pods be taken for remote hosts. */
+export function isForbidden(refusal: Refusal | undefined): boolean {
+  const reasons = ['EncodingNetworkOverlap', 'EncodingNetworkMismatch', released.reason]
+  return refusal !== undefined && reasons.includes(refusal.reason)
 }
 
 /** Why the gateway may not work as it is; undefined: it may. */

@@ -5,6 +5,7 @@
  * peer was heard last every five minutes, unless something else is written anyway.
  */
 import { isDeepStrictEqual } from 'node:util'
+import { formatWords } from '../../ipref/address.ts'
 import type {
   Condition,
   IprefGateway,
@@ -14,6 +15,7 @@ import type {
 } from '../../resources/kinds.ts'
 import { compareVersions } from '../../resources/view.ts'
 import { timestamp } from '../../runtime/clock.ts'
+import type { PeerStatus } from '../peers/peers.ts'
 
 const RTT_MS = 60_000
 const RTT_SHARE = 0.2
@@ -31,6 +33,22 @@ export interface Observation {
   nodeNetwork: readonly string[] | undefined
   /** why the gateway may not work as it is configured */
   refusal: { reason: string; message: string } | undefined
+}
+
+export function observationsOf(peers: readonly PeerStatus[], now: number): Observation['peers'] {
+  return peers.flatMap(({ address, verified, configured, rttMs, mtu, lastSeenAgo }) =>
+    configured
+      ? [
+          {
+            address: formatWords(address),
+            verified,
+            pathMtu: mtu,
+            ...(rttMs === undefined ? {} : { rttMilliseconds: Math.max(1, Math.round(rttMs)) }),
+            ...(lastSeenAgo === undefined ? {} : { lastSeenTime: timestamp(now - lastSeenAgo * 1000) }),
+          },
+        ]
+      : [],
+  )
 }
 
 export interface ReportInput {

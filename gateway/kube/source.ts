@@ -16,7 +16,7 @@ import type { Logger } from '../../runtime/log.ts'
 import type { Assertion, Problem } from '../mapper/assertions.ts'
 import type { NamedPeer } from '../peers/peers.ts'
 import type { Policy } from '../plane/policyTable.ts'
-import { type Domain, refusedOf, type Wanted, wantedOf } from './assertions.ts'
+import { type Carried, type Domain, refusedOf, type Wanted, wantedOf } from './assertions.ts'
 import { type Observation, reportOf } from './report.ts'
 import { type ClusterState, SavedState } from './savedState.ts'
 
@@ -51,7 +51,7 @@ export interface KubePorts {
   setPolicy(policy: Policy): boolean
   setPeers(peers: readonly NamedPeer[]): void
   /** Slices, node network; `self`: undefined when we are not among the gateways. */
-  setNetwork(network: Network, self: NetworkGateway | undefined): void
+  setNetwork(network: Network, self: NetworkGateway | undefined, carried: readonly Carried[]): void
   setDomains(domains: readonly Domain[]): void
   observe(): Observation
   /** Our IprefGateway is being deleted: the node is to be left as it was. */
@@ -225,6 +225,7 @@ export class KubeSource {
     ports.setNetwork(
       network,
       network.gateways.find(gateway => gateway.name === self),
+      wanted.carried,
     )
     ports.setPeers(wanted.peers)
     // closed before it is opened: the policy is there before a host that it is about is

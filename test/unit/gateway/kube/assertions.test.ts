@@ -74,6 +74,16 @@ describe('peers', () => {
     expect(wanted({ peers }).assertions.map(describeAssertion)).toEqual(['10.176.0.5 = ext 203.0.113.2 + 22'])
   })
 
+  it('their addresses lead to the gateway that carries them; with a single uplink all are ready to', () => {
+    const peers = [peer('c', {}, { hosts, gateway: 'node-2' })]
+    const all = wanted({ peers, network: network({ uplink: 'single' }) })
+    expect(all.assertions.map(describeAssertion)).toEqual(['10.176.0.5 = ext 203.0.113.2 + 22'])
+    expect(wanted({ peers })).toMatchObject({
+      assertions: [],
+      carried: [{ gateway: 'node-2', networks: ['10.176.0.5/32'] }],
+    })
+  })
+
   it('over the first IP version that both have', () => {
     const peers = [peer('b', {}, { hosts, gateway: 'node-1', addresses: ['203.0.113.2', '2001:db8::2'] })]
     expect(wanted({ peers, tunnelFamilies: [6] }).assertions.map(describeAssertion)).toEqual([
@@ -104,8 +114,8 @@ describe('peers', () => {
   it('their domains go to the resolver, with the servers to ask', () => {
     const peers = [peer('b', { domains: ['b.example', 'c.example'], dnsServers: ['203.0.113.53'] })]
     expect(wanted({ peers }).domains).toEqual([
-      { name: 'b.example', servers: ['203.0.113.53'] },
-      { name: 'c.example', servers: ['203.0.113.53'] },
+      { name: 'b.example', servers: ['203.0.113.53'], by: 'IprefPeer b' },
+      { name: 'c.example', servers: ['203.0.113.53'], by: 'IprefPeer b' },
     ])
   })
 })
