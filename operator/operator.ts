@@ -48,7 +48,7 @@ export interface OperatorPorts {
 
 export type OperatorSettings = Pick<
   OperatorConfig,
-  'manifests' | 'namespace' | 'settings' | 'leaderElect' | 'identity' | 'workers'
+  'manifests' | 'namespace' | 'settings' | 'leaderElect' | 'identity' | 'workers' | 'zoneAddresses'
 >
 
 export class Operator {
@@ -139,7 +139,7 @@ export class Operator {
       store,
       cluster,
       namespace: this.#settings.namespace,
-      zoneServers: () => [],
+      zoneServers: () => this.#zoneServers(),
       events,
       clock,
       log,
@@ -172,6 +172,12 @@ export class Operator {
     this.#worker('peers', peers.reconcile, 1)
     this.#worker('gateways', this.#gateways.reconcile, 1)
     this.#worker('services', services.reconcile, this.#settings.workers)
+  }
+
+  #zoneServers(): readonly string[] {
+    if (this.#settings.zoneAddresses.length > 0) return this.#settings.zoneAddresses
+    const listen = this.#cluster.config.publishers.zoneServer?.listen ?? []
+    return listen.filter(text => !/^(0\.0\.0\.0|\[::\]):/.test(text))
   }
 
   #worker(name: string, reconcile: Reconcile, concurrency: number): void {

@@ -1,5 +1,6 @@
 /** The options of `ipref operator`, and its configuration as a value. */
 import { hostname } from 'node:os'
+import { parseAddress } from '../ipref/address.ts'
 import {
   type Given,
   helpText,
@@ -49,6 +50,13 @@ const options: readonly Option[] = [
     kind: 'text',
     value: 'NAME',
     help: 'tells operators apart; default: name of the host and process',
+  },
+  {
+    name: 'zone-address',
+    kind: 'text',
+    many: true,
+    value: 'ADDRESS:PORT',
+    help: 'where gateways find the zone server: the address of its Service; default: where it listens, if that is one address',
   },
   {
     name: 'workers',
@@ -127,6 +135,7 @@ export interface OperatorConfig {
   leaderElect: boolean
   identity: string
   workers: number
+  zoneAddresses: readonly string[]
   metrics: Listen | undefined
   health: Listen | undefined
   logLevel: 'debug' | 'info' | 'warn' | 'error'
@@ -165,10 +174,18 @@ function read(given: Map<string, Given[]>, problems: string[]): OperatorConfig {
     leaderElect: settings.boolean('leader-elect'),
     identity: optional('identity') ?? `${hostname()}_${process.pid}`,
     workers: settings.number('workers')!,
+    zoneAddresses: settings.values('zone-address').flatMap(given => zoneAddress(given, problems)),
     metrics: settings.listen('metrics-address'),
     health: settings.listen('health-address'),
     logLevel: settings.choice('log-level') as OperatorConfig['logLevel'],
     logFormat: settings.choice('log-format') as OperatorConfig['logFormat'],
     checkOnly: settings.boolean('check-config'),
   }
+}
+
+function zoneAddress({ text, where }: Given, problems: string[]): string[] {
+  const match = /^(?:\[([^\]]+)\]|([^:]+)):(\d+)$/.exec(text)
+  const isRight = match !== null && parseAddress(match[1] ?? match[2]!) !== undefined && Number(match[3]) <= 65535
+  if (!isRight) problems.push(`${where}: ${text} is no ADDRESS:PORT (10.96.0.54:53, [fd00::54]:53)`)
+  return isRight ? [text] : []
 }
