@@ -316,7 +316,7 @@ export const configTable = object('Settings of the platform.', {
     'How published records are read back, before an IprefService counts as published.',
     {
       mode: text(
-        "Authoritative asks each server of the zone. Resolver asks a resolver, as other networks' do. Off: nothing is read back, and PublishedPublic stays Unknown.",
+        "Authoritative asks each server of the zone. Resolver asks a resolver, as other networks' do. Off: nothing is read back, and the conditions say NotReadBack.",
         { oneOf: ['Authoritative', 'Resolver', 'Off'], default: 'Authoritative' },
       ),
       servers: list(
