@@ -8,7 +8,7 @@
  * A run of vitest has one server for all its files (apiServerSetup.ts); each file makes namespaces of its own. Tests that stop or restart a
  * server start one for themselves. Where there is none, the reason is returned, and the tests count as skipped.
  */
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { delimiter, join } from 'node:path'
 
@@ -76,7 +76,11 @@ export async function startApiServer(
   const name = `${settings.name ?? 'test'}-${process.pid}-${randomBytes(3).toString('hex')}`
   const argv = [...(settings.controllers === 'none' ? ['--no-controllers'] : []), name]
   const up = await script('api-up', [...argv, ...(settings.flags ? ['--', ...settings.flags] : [])])
-  const stop = async () => void (await script('api-down', [name]))
+  const guard = guardAgainstOurEnd(name)
+  const stop = async () => {
+    guard.kill()
+    await script('api-down', [name])
+  }
   if (up.code !== 0) {
     await stop()
     return { missing: `${reasonOf(up.errors)}; npm run setup:cluster sees to it` }
@@ -97,6 +101,15 @@ export async function startApiServer(
       await mustRun('api-restart', [name])
     },
   }
+}
+
+/** Ends the server when this process was killed, and could not do so itself. */
+function guardAgainstOurEnd(name: string): ChildProcess {
+  const wait = `while kill -0 ${process.pid} 2>/dev/null; do sleep 2; done; exec bash "$0" "$1"`
+  const argv = ['-c', wait, join(CLUSTER, 'api-down'), name]
+  const guard = spawn('sh', argv, { detached: true, stdio: 'ignore' })
+  guard.unref()
+  return guard
 }
 
 /** The reason why not. */
