@@ -138,7 +138,7 @@ async function addressesOf(host: Namespace, name: string): Promise<string[]> {
 async function showPackets({ one, two, three }: DemoNetworks, checks: Checks): Promise<void> {
   const [anna, bob, carol] = [one.host('anna'), two.host('bob'), three.host('carol')]
   await Promise.all([bob, carol].map(serveTraffic))
-  const encoded = { bob: '', annaFrom3: '' }
+  const encoded = { bob: '', carol: '', annaFrom3: '' }
   let annaForBob: string[] = []
   await checks.check('web.news.example.net is an address of network 1 for anna', async () => {
     encoded.bob = await addressOf(anna, 'web.news.example.net')
@@ -162,13 +162,19 @@ async function showPackets({ one, two, three }: DemoNetworks, checks: Checks): P
   await checks.check('UDP: every size from 0 to 2,000 bytes, echoed', () => echoes(anna, encoded.bob))
   await checks.check('traceroute through both gateways', () => hops(anna, encoded.bob))
   await checks.check('carol (IPv6) pings anna (IPv4), over an IPv6 tunnel', () => pings(carol, encoded.annaFrom3))
-  await checks.check('network 1 knows carol from its hosts file too: the same address', async () => {
-    expectSame('web.example.org for anna', await addressOf(anna, 'web.example.org'), CAROL)
-    return pings(anna, CAROL)
+  await checks.check('network 2 knows carol from its hosts file too: the same address', async () => {
+    expectSame('web.example.org for bob', await addressOf(bob, 'web.example.org'), CAROL)
+    return pings(bob, CAROL)
   })
-  await checks.check('TCP: 50 MB from IPv4 to IPv6, hash compared', () => transfers(anna, CAROL, 'upload'))
-  await checks.check('UDP from IPv4 to IPv6, every size', () => echoes(anna, CAROL))
-  await checks.check('traceroute from IPv4 to IPv6', () => hops(anna, CAROL))
+  await checks.check('network 1 knows carol from an IprefPeer too: the same address', async () => {
+    const name = 'carol.three.peers.internal.example.com'
+    encoded.carol = await addressOf(anna, name)
+    expectSame(`web.example.org for anna, and ${name}`, await addressOf(anna, 'web.example.org'), encoded.carol)
+    return pings(anna, encoded.carol)
+  })
+  await checks.check('TCP: 50 MB from IPv4 to IPv6, hash compared', () => transfers(anna, encoded.carol, 'upload'))
+  await checks.check('UDP from IPv4 to IPv6, every size', () => echoes(anna, encoded.carol))
+  await checks.check('traceroute from IPv4 to IPv6', () => hops(anna, encoded.carol))
 }
 
 export async function pings(from: Namespace, address: string, size?: number): Promise<string> {

@@ -1,7 +1,7 @@
 /**
  * What the demo shows of folders of YAML: files of network 1 are made, edited and taken away while it runs, and network 2 sees what becomes of it.
  *
- *   chat.yaml ── publish alex ── mistake ── move to amy ── another object wants the name ── withdraw
+ *   chat.yaml ── publish alex ── let network 2 in ── mistake ── move to amy ── another object wants the name ── withdraw
  */
 import { join } from 'node:path'
 import { type Checks, expectSame, expectThat } from '../support/checks.ts'
@@ -19,12 +19,15 @@ const SLOWLY = { withinMs: 60_000, everyMs: 200 } as const
 const CHAT = 'chat.shop.example.com'
 const FILE = 'chat.yaml'
 
-function chat(address: string, name = 'chat'): string {
+/** `partner`: network 2 may reach it (network-1/peers.yaml). */
+function chat(address: string, { name = 'chat', partner = 'yes' } = {}): string {
   return `apiVersion: ipref.io/v1alpha1
 kind: IprefService
 metadata:
   name: ${name}
   namespace: shop
+  labels:
+    partner: "${partner}"
 spec:
   hostname: chat
   target:
@@ -34,26 +37,39 @@ spec:
 }
 
 export async function showManifests(networks: DemoNetworks, checks: Checks): Promise<void> {
-  const { one, two, manifests } = networks
+  const { one, two, three, manifests } = networks
   const folder = manifests.one
   const [alex, bob] = [one.host('alex'), two.host('bob')]
-  const siteOn = (host: string) => async () => {
-    const text = await page(bob, networks.fetcher, CHAT)
-    return text.startsWith(`${CHAT}, on ${host}: welcome`) && text
-  }
+  const siteOn =
+    (host: string, from = bob) =>
+    async () => {
+      const text = await page(from, networks.fetcher, CHAT)
+      return text.startsWith(`${CHAT}, on ${host}: welcome`) && text
+    }
   await Promise.all([alex, one.host('amy')].flatMap(host => [serveTraffic(host), serveSite(host)]))
   await checks.check('alex, whom nobody published, reaches bob and gets replies', async () =>
     pings(alex, await addressOf(alex, 'web.news.example.net')),
   )
   await checks.check('alex is closed to the outside', () => expectClosed(networks, bob))
-  await checks.check(`${FILE} publishes alex: bob: curl http://${CHAT}`, async () => {
-    folder.write(FILE, chat('10.1.0.20'))
+  await checks.check(`${FILE} publishes alex: carol: curl http://${CHAT}`, async () => {
+    folder.write(FILE, chat('10.1.0.20', { partner: 'no' }))
     await told(folder, `${CHAT} published: AA `)
+    return eventually('the page of alex', siteOn('alex', three.host('carol')), SLOWLY)
+  })
+  await checks.check('network 2 may reach partners alone: packets of bob are refused', async () => {
+    const before = await denied(one)
+    await expectNoPing(bob, await addressOf(bob, CHAT))
+    const count = (await denied(one)) - before
+    expectThat(count > 0, 'gateway 1 has counted no packet as peer_denied')
+    return `peer_denied ${count}`
+  })
+  await checks.check(`the label partner: "yes" lets him in: bob: curl http://${CHAT}`, async () => {
+    folder.write(FILE, chat('10.1.0.20'))
     return eventually('the page of alex', siteOn('alex'), SLOWLY)
   })
   await checks.check('a mistake in it is named, and the last good object stays', async () => {
     folder.write(FILE, chat('10.1.0'))
-    const line = await told(folder, `${FILE}:9:5 spec.target.address: `)
+    const line = await told(folder, `${FILE}:11:5 spec.target.address: `)
     expectThat((await siteOn('alex')()) !== false, 'alex is not there any more')
     return line
   })
@@ -66,7 +82,7 @@ export async function showManifests(networks: DemoNetworks, checks: Checks): Pro
     return line
   })
   await checks.check('another object cannot take the name: the older one keeps it', async () => {
-    folder.write('talk.yaml', chat('10.1.0.20', 'talk'))
+    folder.write('talk.yaml', chat('10.1.0.20', { name: 'talk' }))
     const line = await told(folder, 'shop/talk is not published: NameConflict')
     expectThat((await siteOn('amy')()) !== false, 'amy is not there any more')
     folder.remove('talk.yaml')
@@ -81,6 +97,10 @@ export async function showManifests(networks: DemoNetworks, checks: Checks): Pro
 /** Until the terminal has shown it. */
 function told(folder: ManifestFolder, beginning: string): Promise<string> {
   return eventually(`"${beginning}" is told`, () => folder.lines.findLast(line => line.startsWith(beginning)), SLOWLY)
+}
+
+async function denied(network: Network): Promise<number> {
+  return (await network.status()).traffic?.decap.refused.peer_denied ?? 0
 }
 
 function referenceOf(folder: ManifestFolder): string {

@@ -110,10 +110,13 @@ export function newsOfService({ before, now }: Change<'IprefService'>, contexts:
 }
 
 function newsOfPeer({ before, now }: Change<'IprefPeer'>): string[] {
-  const [was, is] = [conditionOf(before, 'Ready'), conditionOf(now, 'Ready')]
-  if (!is || is.status === 'Unknown' || (was?.status === is.status && was.reason === is.reason)) return []
-  const name = `peer ${now!.metadata.name}`
-  return [is.status === 'True' ? `${name} is reached` : `${name}: ${is.reason}: ${is.message}`]
+  if (!now) return [`peer ${before!.metadata.name} is gone`]
+  const name = `peer ${now.metadata.name}`
+  const [wasReady, ready] = [conditionOf(before, 'Ready'), conditionOf(now, 'Ready')]
+  if (ready?.status === 'True' && wasReady?.status !== 'True') return [`${name} is reached`]
+  const refusal = refusalOf(now)
+  if (refusal !== undefined && refusal !== refusalOf(before)) return [`${name}: ${refusal}`]
+  return ready?.status === 'False' && wasReady?.status === 'True' ? [`${name}: ${ready.message}`] : []
 }
 
 function movesOf(before: readonly ServiceMapping[], now: readonly ServiceMapping[]): string[] {
@@ -125,9 +128,9 @@ function movesOf(before: readonly ServiceMapping[], now: readonly ServiceMapping
   })
 }
 
-function refusalOf(service: IprefService | undefined): string | undefined {
+function refusalOf(object: IprefService | IprefPeer | undefined): string | undefined {
   for (const type of ['Accepted', 'Resolved']) {
-    const condition = conditionOf(service, type)
+    const condition = conditionOf(object, type)
     if (condition?.status === 'False') return `${condition.reason}: ${condition.message}`
   }
   return undefined

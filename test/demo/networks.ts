@@ -37,7 +37,7 @@ export const PUBLIC_DNS = { 4: '203.0.113.53', 6: '2001:db8:53::53' } as const
 /** Beside the gateway's own, which are at port 9145. */
 export const OPERATOR_METRICS = '127.0.0.1:9147'
 
-/** How network 1 knows carol without DNS: a line of its hosts file. */
+/** How network 2 knows carol without DNS: a line of its hosts file. Network 1 has an IprefPeer. */
 export const CAROL = '10.240.3.33'
 
 export interface SitePlan {
@@ -152,7 +152,7 @@ export function planOf(site: SitePlan, files: { zone(zone: string): string; mani
     lan: [`${site.lan}/${prefix}`],
     hosts: Object.fromEntries(Object.entries(hosts).map(([label, address]) => [label, [`${address}/${prefix}`]])),
     nameServers: [site.lan],
-    mappings: site.network === '1' ? [`${CAROL}  carol  #= ext 2001:db8:3::1 + 33`] : [],
+    mappings: site.network === '2' ? [`${CAROL}  carol  #= ext 2001:db8:3::1 + 33`] : [],
     flags: [...gatewayFlags(site), ...sources, ...resolverFlags(site)],
   }
 }
