@@ -165,8 +165,8 @@ function referenceFor(
   }
   if (given !== undefined) return mapGiven(one, given, input, plan)
   const kept = keptClaim(one, input, plan)
-  if (kept) return map(one, referenceOf(kept), input, plan, kept)
-  return mapNew(one, undefined, plan)
+  if (typeof kept === 'object') return map(one, referenceOf(kept), input, plan, kept)
+  return mapNew(one, kept, plan)
 }
 
 function map(one: Placed, reference: string, input: PlanInput, plan: ServicePlan, claim?: IprefReference): undefined {
@@ -224,11 +224,15 @@ function sharedAt({ address, slot }: Placed, given: string | undefined, input: P
   return before ? others.find(({ reference }) => reference === before.reference) : others[0]
 }
 
-/** The claim whose reference this address has, or had: of the mapping before, else of the slot. */
-function keptClaim({ slot, family, address }: Placed, input: PlanInput, plan: ServicePlan): IprefReference | undefined {
+/**
+ * The claim whose reference this address has, or had: of the mapping before, else of the slot. A text: the reference that is mapped, whose claim somebody took
+ * away.
+ */
+function keptClaim(one: Placed, input: PlanInput, plan: ServicePlan): IprefReference | string | undefined {
+  const { slot, family, address } = one
   const { own, object, holderOf, addressesOf } = input
   const isFree = (claim: IprefReference) =>
-    !plan.mappings.some(({ reference }) => reference === referenceOf(claim)) &&
+    !isMappedIn(plan, referenceOf(claim)) &&
     (claim.spec.uid === object.metadata.uid || addressesOf(referenceOf(claim)).every(other => other === address))
   const before = object.status?.mappings?.find(mapping => mapping.address === address && mapping.slot === slot)
   const same = before && own.find(claim => referenceOf(claim) === before.reference)
@@ -236,15 +240,25 @@ function keptClaim({ slot, family, address }: Placed, input: PlanInput, plan: Se
   // shared until now, and whoever claimed it is gone: it is ours to keep
   const holder = before && holderOf(before.reference)
   if (holder?.gone && isFree(holder.claim)) return holder.claim
+  if (before && !same && !holder && !isMappedIn(plan, before.reference)) return before.reference
   const given = object.spec.reference
-  const ofSlot = own
+  return own
     .filter(claim => claim.spec.slot === slot && claim.spec.family === family && referenceOf(claim) !== given)
-    .sort((a, b) => rank(a) - rank(b) || (a.metadata.name < b.metadata.name ? -1 : 1))
-  return ofSlot.find(isFree)
+    .sort((a, b) => rank(a) - rank(b) || releasedMs(b) - releasedMs(a) || (a.metadata.name < b.metadata.name ? -1 : 1))
+    .find(isFree)
 
+  // of those of an object that is gone the last one in use is the one that others know
   function rank({ spec }: IprefReference): number {
     return (spec.uid === object.metadata.uid ? 0 : 2) + (spec.releasedAt === undefined ? 0 : 1)
   }
+}
+
+function isMappedIn({ mappings }: ServicePlan, reference: string): boolean {
+  return mappings.some(mapping => mapping.reference === reference)
+}
+
+function releasedMs({ spec }: IprefReference): number {
+  return spec.releasedAt === undefined ? 0 : Date.parse(spec.releasedAt)
 }
 
 // ---- claims that nothing is mapped with

@@ -3,7 +3,7 @@
  *
  *   users ── put, change, remove ──► DirectoryStore ◄── controller (through whatever store the test puts before it)
  */
-import { mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { keyOf } from '../../operator/byKey.ts'
@@ -24,10 +24,12 @@ import { settings } from './operatorObjects.ts'
 import { silentLog } from './silentLog.ts'
 
 const PATIENCE_MS = 60_000
+/** Thousands of synced writes: disks have nothing to do with what is tested. */
+const MEMORY = existsSync('/dev/shm') ? '/dev/shm' : tmpdir()
 
 export class ServiceWorld {
   readonly clock = new ManualClock()
-  readonly folder = mkdtempSync(join(tmpdir(), 'ipref-service-'))
+  readonly folder = mkdtempSync(join(MEMORY, 'ipref-service-'))
   store!: DirectoryStore
 
   static async open(): Promise<ServiceWorld> {

@@ -131,6 +131,21 @@ describe('one address', () => {
     expect([shown(made), done(made)]).toEqual([['0 10.96.0.10 2467'], ['leave 9a2']])
   })
 
+  it('claims again what it is mapped with, when somebody took the claim away', () => {
+    const object = withStatus(web, [mapping(0, '10.96.0.10', '2466')])
+    const own = [claim('9a3', { releasedAt: ago(1000) })]
+    const made = plan({ object, own })
+    expect([shown(made), done(made)]).toEqual([['0 10.96.0.10 (claim)'], ['claim 0 2466']])
+  })
+
+  it('of an object that is gone takes up the claim that was in use last', () => {
+    const own = [
+      claim('9a2', { uid: 'old', releasedAt: ago(9000) }),
+      claim('9a3', { uid: 'old', releasedAt: ago(5000) }),
+    ]
+    expect(shown(plan({ own }))).toEqual(['0 10.96.0.10 2467'])
+  })
+
   it('has both IP versions in one slot, with a reference each', () => {
     const made = plan({ targets: alone('10.96.0.10', 'fd00::10') })
     expect(shown(made)).toEqual(['0 10.96.0.10 (claim)', '0 fd00::10 (claim)'])
