@@ -3,6 +3,8 @@
 export interface Server {
   host: string
   port: number
+  /** the name server of which this is one address, where it has several */
+  name?: string
 }
 
 /** The text was checked by the configuration. */

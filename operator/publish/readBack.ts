@@ -215,7 +215,8 @@ export class ReadBack {
         return judge(answer, question, entry, this.#settings.isAuthoritative, showServer(server))
       }),
     )
-    return outcomes.find(({ is }) => is === 'wrong') ?? outcomes.find(({ is }) => is === 'silent') ?? { is: 'right' }
+    const silent = unreached(servers, outcomes)
+    return outcomes.find(({ is }) => is === 'wrong') ?? silent ?? { is: 'right' }
   }
 
   // ---- what changed without us
@@ -268,6 +269,13 @@ export class ReadBack {
 interface Outcome {
   is: 'right' | 'wrong' | 'silent'
   problem?: string
+}
+
+/** Of a server that answers at none of its addresses: from a network of one IP version half of them cannot be reached. */
+function unreached(servers: readonly Server[], outcomes: readonly Outcome[]): Outcome | undefined {
+  const nameOf = (server: Server) => server.name ?? showServer(server)
+  const answering = new Set(servers.filter((_, i) => outcomes[i]!.is !== 'silent').map(nameOf))
+  return outcomes.find(({ is }, i) => is === 'silent' && !answering.has(nameOf(servers[i]!)))
 }
 
 /** What one server says of one set. Pure. */

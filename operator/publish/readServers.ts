@@ -95,8 +95,10 @@ export class ReadServers {
     // before the zone is delegated; of an internal one they know nothing, where they serve the public one alone
     const own = kind === 'public' ? (config.publishers.zoneServer?.nameServers ?? []) : []
     const named = await dns.nameServers(zone).catch(() => [...own])
-    const lists = await Promise.all(named.map(host => dns.addresses(host).catch(() => [])))
-    const servers = lists.flat().map(host => ({ host, port: 53 }))
+    const lists = await Promise.all(
+      named.map(async name => (await dns.addresses(name).catch(() => [])).map(host => ({ host, port: 53, name }))),
+    )
+    const servers = lists.flat()
     if (servers.length > 0) this.#told.delete(zone)
     else if (!this.#told.has(zone)) {
       this.#told.add(zone)

@@ -42,7 +42,7 @@ export async function lookByTransfer(
     server,
     zone,
     key,
-    limits: { records: MOST_RECORDS, totalMs: 120_000, idleMs: 20_000 },
+    limits: { records: MOST_RECORDS, totalMs: 60_000, idleMs: 5000 },
     onRecord: record => {
       const name = lowerName(record.name)
       if (record.type === Type.TXT && name.startsWith(MARK_PREFIX))

@@ -112,6 +112,20 @@ describe('reading back', () => {
     expect(drifts).toEqual([])
   })
 
+  it('counts a server that answers at one of its addresses', async () => {
+    const readBack = open()
+    servers.put(set('web', A1))
+    for (const server of servers.all) server.name = 'ns1.example.com'
+    servers.zones.get('192.0.2.2')!.isSilent = true
+    readBack.expect('public', set('web', A1))
+    await clock.advance(3000)
+    expect(told).toEqual(['web.example.com right'])
+    servers.zones.get('192.0.2.1')!.isSilent = true
+    readBack.expect('public', set('web', A1))
+    await clock.advance(3000)
+    expect(readBack.get('public', 'web.example.com TXT')!.state).toBe('unknown')
+  })
+
   it('asks for serials alone while nothing changes, and sees what others change', async () => {
     const readBack = open()
     for (const name of ['a', 'b', 'c']) {

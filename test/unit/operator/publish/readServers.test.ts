@@ -35,12 +35,12 @@ function world(dns: Partial<SystemDns>) {
 describe('servers to read back from', () => {
   it('are those that the DNS names, beside those that are published to', async () => {
     const { servers } = world({ nameServers: async () => ['ns1.example.org'], addresses: async () => [PUBLIC] })
-    expect(await servers.of('public', configOf())).toEqual([{ host: PUBLIC, port: 53 }, OWN])
+    expect(await servers.of('public', configOf())).toEqual([{ host: PUBLIC, port: 53, name: 'ns1.example.org' }, OWN])
   })
 
   it('of a public zone that is not delegated yet: those that it names itself', async () => {
     const { servers } = world({ addresses: async () => [PUBLIC] })
-    expect(await servers.of('public', configOf())).toEqual([{ host: PUBLIC, port: 53 }, OWN])
+    expect(await servers.of('public', configOf())).toEqual([{ host: PUBLIC, port: 53, name: 'ns1.example.org' }, OWN])
   })
 
   it('of an internal zone: never the servers of the public one, which know nothing of it', async () => {
@@ -56,7 +56,7 @@ describe('servers to read back from', () => {
     await clock.advance(1000)
     expect(await servers.of('public', configOf())).toEqual([OWN])
     await clock.advance(5000)
-    expect(await servers.of('public', configOf())).toEqual([{ host: PUBLIC, port: 53 }, OWN])
+    expect(await servers.of('public', configOf())).toEqual([{ host: PUBLIC, port: 53, name: 'ns1.example.org' }, OWN])
     expect(warned).toEqual([{ zone: 'example.com' }])
   })
 
