@@ -19,6 +19,8 @@ export interface LeaderSettings {
   identity: string
   durationMs: number
   renewMs: number
+  /** how long a Lease that is free, or over, is left to others who would hold it better; absent: not at all */
+  patienceMs?: () => number
 }
 
 export interface LeaderPorts {
@@ -92,7 +94,7 @@ export class Leader {
     const begun = clock.now()
     const lease = await store.get('Lease', key)
     const holder = lease?.spec?.holderIdentity ?? ''
-    if (lease && holder !== '' && holder !== identity && !this.#isOver(lease, begun)) return false
+    if (lease && holder !== identity && !this.#isOver(lease, begun)) return false
     const now = microtime(begun)
     const isNew = holder !== identity
     const spec = {
@@ -112,7 +114,9 @@ export class Leader {
   #isOver(lease: Lease, now: number): boolean {
     const version = lease.metadata.resourceVersion ?? ''
     if (version !== this.#seen.version) this.#seen = { version, at: now }
-    return now - this.#seen.at >= (lease.spec?.leaseDurationSeconds ?? 0) * 1000
+    const patience = this.#settings.patienceMs?.() ?? 0
+    const duration = lease.spec?.holderIdentity ? (lease.spec.leaseDurationSeconds ?? 0) * 1000 : 0
+    return now - this.#seen.at >= duration + patience
   }
 
   #win(): void {
