@@ -8,7 +8,8 @@
 import type { Config } from '../resources/config.ts'
 import type { IprefGateway, IprefPeer, IprefService } from '../resources/kinds.ts'
 import { Leader } from '../resources/leader.ts'
-import type { ResourceStore, Watched } from '../resources/store.ts'
+import { NETWORK_NAME } from '../resources/network.ts'
+import type { ResourceStore } from '../resources/store.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/log.ts'
 import { keyOf } from './byKey.ts'
@@ -65,7 +66,7 @@ export class Operator {
   #gateways!: GatewayController
   #names!: ResolvedNames
   #leader: Leader | undefined
-  #leases: Watched<'Lease'> | undefined
+  readonly #watches: { stop(): void }[] = []
   #settingsProblems: readonly string[] = []
   #isActing = false
   #isStarted = false
@@ -115,7 +116,14 @@ export class Operator {
     this.#makeControllers()
     this.#listen()
     const { namespace } = this.#settings
-    this.#leases = await store.watch('Lease', { namespace }, { onChange: change => this.#liveness.change(change) })
+    this.#watches.push(
+      await store.watch('Lease', { namespace }, { onChange: change => this.#liveness.change(change) }),
+      await store.watch(
+        'ConfigMap',
+        { namespace, fieldSelector: `metadata.name=${NETWORK_NAME}` },
+        { onChange: ({ now }) => this.#gateways.seen(now) && this.#add('gateways', [ALL_GATEWAYS]) },
+      ),
+    )
     await cluster.start()
     this.#publisher.start()
     this.#isStarted = true
@@ -336,7 +344,7 @@ export class Operator {
     await this.#publisher.stop()
     this.#liveness.stop()
     this.#names.stop()
-    this.#leases?.stop()
+    for (const watch of this.#watches.splice(0)) watch.stop()
     this.#cluster.stop()
   }
 }

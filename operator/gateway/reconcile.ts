@@ -48,6 +48,13 @@ export class GatewayController {
     return this.#problem
   }
 
+  /** What is written there now, by whomever. True: it is not what we wrote last. */
+  seen(written: ConfigMap | undefined): boolean {
+    if (!this.#written || written?.data?.[NETWORK_KEY] === formatNetwork(this.#written.plan)) return false
+    this.#written = undefined
+    return true
+  }
+
   readonly reconcile = async (): Promise<{ againMs?: number } | undefined> => {
     const plan = this.#plan()
     for (const change of plan.changes) await this.#apply(change)

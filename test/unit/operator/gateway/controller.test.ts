@@ -1,0 +1,106 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { Cluster } from '../../../../operator/cluster.ts'
+import { Events } from '../../../../operator/events.ts'
+import { GatewayController } from '../../../../operator/gateway/reconcile.ts'
+import { parseConfig } from '../../../../resources/config.ts'
+import { DirectoryStore } from '../../../../resources/directoryStore.ts'
+import { NETWORK_KEY, NETWORK_NAME, parseNetwork } from '../../../../resources/network.ts'
+import { ManualClock } from '../../../support/manualClock.ts'
+import { silentLog } from '../../../support/silentLog.ts'
+
+const NAMESPACE = 'ipref'
+const key = { namespace: NAMESPACE, name: NETWORK_NAME }
+let folder: string
+let store: DirectoryStore
+let cluster: Cluster
+let clock: ManualClock
+let controller: GatewayController
+
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'ipref-gateways-'))
+  store = await DirectoryStore.open(folder)
+  clock = new ManualClock()
+  const parsed = parseConfig('internalZone: in.example.com', 'test')
+  if ('problems' in parsed) throw new Error(parsed.problems.join())
+  cluster = new Cluster(store, parsed.config, silentLog)
+  await cluster.start()
+  const events = new Events({ store, clock, log: silentLog, namespace: NAMESPACE })
+  const ports = { store, cluster, namespace: NAMESPACE, zoneServers: () => [], events, clock, log: silentLog }
+  controller = new GatewayController(ports)
+})
+afterEach(async () => {
+  cluster.stop()
+  await store.close()
+  rmSync(folder, { recursive: true, force: true })
+})
+
+const node = (name: string) => store.create('Node', { apiVersion: 'v1', kind: 'Node', metadata: { name } })
+const written = async () => parseNetwork((await store.get('ConfigMap', key))?.data?.[NETWORK_KEY] ?? '')
+async function until(what: string, look: () => boolean): Promise<void> {
+  for (const end = Date.now() + 15_000; !look(); ) {
+    if (Date.now() > end) throw new Error(`not within 15 s: ${what}`)
+    await new Promise(resolve => setTimeout(resolve, 10))
+  }
+}
+
+describe('the gateway controller', () => {
+  it('makes a gateway for each node, and tells all of them of each other', async () => {
+    await Promise.all([node('a'), node('b')])
+    await until('nodes', () => cluster.nodes().length === 2)
+    await controller.reconcile()
+    await until('gateways', () => cluster.gateways().length === 2)
+    await controller.reconcile()
+    expect(await written()).toMatchObject({
+      encodingNetworks: ['10.176.0.0/12'],
+      gateways: [
+        { name: 'a', slices: ['10.177.0.0/18'] },
+        { name: 'b', slices: ['10.177.64.0/18'] },
+      ],
+    })
+  })
+
+  it('writes nothing when nothing changed', async () => {
+    await node('a')
+    await until('the node', () => cluster.nodes().length === 1)
+    await controller.reconcile()
+    await until('the gateway', () => cluster.gateways().length === 1)
+    await controller.reconcile()
+    const before = [...store.requests].join()
+    await controller.reconcile()
+    expect([...store.requests].join()).toBe(before)
+  })
+
+  it('puts back what somebody changed or took away', async () => {
+    await controller.reconcile()
+    const good = await store.get('ConfigMap', key)
+    expect(controller.seen(good)).toBe(false)
+    const changed = await store.update('ConfigMap', { ...good!, data: { [NETWORK_KEY]: '{}' } })
+    expect(controller.seen(changed)).toBe(true)
+    await controller.reconcile()
+    expect((await store.get('ConfigMap', key))?.data).toEqual(good!.data)
+    await store.delete('ConfigMap', key)
+    expect(controller.seen(undefined)).toBe(true)
+    await controller.reconcile()
+    expect((await store.get('ConfigMap', key))?.data).toEqual(good!.data)
+  })
+
+  it('releases the gateway of a node that is gone for long, not before', async () => {
+    await node('a')
+    await until('the node', () => cluster.nodes().length === 1)
+    await controller.reconcile()
+    await until('the gateway', () => cluster.gateways().length === 1)
+    await store.delete('Node', { name: 'a' })
+    await until('no node', () => cluster.nodes().length === 0)
+    const again = await controller.reconcile()
+    expect(again?.againMs).toBe(600_000)
+    await clock.advance(599_000)
+    await controller.reconcile()
+    expect(await store.get('IprefGateway', { name: 'a' })).toBeDefined()
+    await clock.advance(1_000)
+    await controller.reconcile()
+    expect(await store.get('IprefGateway', { name: 'a' })).toBeUndefined()
+  })
+})
