@@ -41,6 +41,8 @@ export interface StatusReport {
   offloads: Record<string, boolean>
   mappings: { counts: Record<string, number>; capacity: number; rows: MappingRow[]; truncated: boolean }
   peers: PeerReport[]
+  /** single uplink: who is active; null: each gateway carries its own */
+  uplink: string | null
   traffic: { encap: DirectionReport; decap: DirectionReport } | null
   /** what keeps the gateway from its work, and assertions that are not in force */
   problems: string[]

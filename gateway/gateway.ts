@@ -51,6 +51,7 @@ import { HostFilter } from './hostFilter.ts'
 import { KubeHost, type KubeHostPorts } from './kube/host.ts'
 import { NodeNetwork } from './kube/nodeNetwork.ts'
 import { observationsOf } from './kube/report.ts'
+import { UplinkStore } from './kube/uplinkStore.ts'
 import type { Assertion } from './mapper/assertions.ts'
 import { Mapper } from './mapper/mapper.ts'
 import { MapperMessages } from './mapper/mapperSocket.ts'
@@ -109,6 +110,7 @@ export class Gateway {
   #plane: Plane | undefined
   #mapper!: Mapper
   #store!: Store
+  #mappings!: UplinkStore
   #peers!: Peers
   #messages!: MapperMessages
   #filter: HostFilter | undefined
@@ -229,11 +231,12 @@ export class Gateway {
   #makeMapper(tables: MappingsWriter): void {
     const config = this.#config
     this.#store = new Store(config.dataFolder, event => this.#onStore(event))
+    this.#mappings = new UplinkStore(this.#store)
     const peers = this.#peers
     this.#mapper = new Mapper(
       {
         tables,
-        store: this.#store,
+        store: this.#mappings,
         filter: { change: (published, withdrawn) => this.#filter?.change(published, withdrawn) ?? Promise.resolve() },
         peers: {
           require: (a0, a1, a2, a3) => peers.require(a0, a1, a2, a3),
@@ -571,6 +574,8 @@ export class Gateway {
       {
         log: this.#log,
         mapper: this.#mapper,
+        mappings: this.#mappings,
+        durable: () => this.#store.durable(),
         policy: this.#policy,
         peers: this.#peers,
         nodeNetwork: config.devmode ? undefined : new NodeNetwork(),
@@ -683,7 +688,8 @@ export class Gateway {
           body:
             (await metrics.render()) +
             this.#resolverMetrics() +
-            renderPublishMetrics(this.#zones?.counts(), this.#agent?.counts()),
+            renderPublishMetrics(this.#zones?.counts(), this.#agent?.counts()) +
+            (this.#kube?.metrics() ?? ''),
         }),
       })
       this.#ends.push(() => server.close())
@@ -749,6 +755,7 @@ export class Gateway {
         truncated: rows.length > STATUS_ROWS,
       },
       peers: this.#peers.status().map(peerReport),
+      uplink: this.#kube?.describeUplink() ?? null,
       traffic: plane ? { encap: this.#direction('encap'), decap: this.#direction('decap') } : null,
       problems: [
         ...this.#unreadyParts(),

@@ -7,6 +7,7 @@ import { Counter, Gauge, Registry } from 'prom-client'
 import { Fault, faultDescriptions, faultNames } from '../ipref/faults.ts'
 import { publishMetricTable } from './dns/publishReports.ts'
 import { resolverMetricTable } from './dns/resolverReports.ts'
+import { kubeMetricTable } from './kube/kubeReports.ts'
 import type { WorkerRole } from './plane/protocol.ts'
 import { type HistogramName, histogramBounds, type WorkerStats } from './plane/stats.ts'
 
@@ -292,7 +293,7 @@ export class Metrics {
 
 /** docs/metrics.md */
 export function renderMetricsPage(): string {
-  const rows = [...metricTable, ...resolverMetricTable, ...publishMetricTable].map(
+  const rows = [...metricTable, ...resolverMetricTable, ...publishMetricTable, ...kubeMetricTable].map(
     row => `| \`${row.name}\` | ${row.kind} | ${row.labels.map(l => `\`${l}\``).join(', ')} | ${row.help} |`,
   )
   const reasons = faultNames.filter(name => name !== 'none').map(name => `| \`${name}\` | ${faultDescriptions[name]} |`)

@@ -21,6 +21,7 @@ import type { PolicyTable } from '../plane/policyTable.ts'
 import type { Carried, Domain } from './assertions.ts'
 import { routingOf } from './domains.ts'
 import type { KubeConfig } from './kubeOptions.ts'
+import { renderKubeMetrics } from './kubeReports.ts'
 import { isForbidden, type Refusal, refusalOf, released, waiting } from './network.ts'
 import type { NodeNetwork } from './nodeNetwork.ts'
 import type { NodeNetworkWanted } from './nodeTypes.ts'
@@ -28,6 +29,8 @@ import { openStore } from './openStore.ts'
 import { type Placement, placementOf } from './placement.ts'
 import type { Observation } from './report.ts'
 import { KubeSource } from './source.ts'
+import { Uplink } from './uplink.ts'
+import type { UplinkStore } from './uplinkStore.ts'
 
 const NODE_CHECK_MS = 1000
 
@@ -47,6 +50,10 @@ export interface KubeHostSettings {
 export interface KubeHostPorts {
   log: Logger
   mapper: Mapper
+  /** the mapper's store */
+  mappings: UplinkStore
+  /** Resolves when all that was saved is on disk. */
+  durable(): Promise<void>
   policy: PolicyTable
   peers: Peers
   /** undefined: no packets, so no node network */
@@ -64,6 +71,7 @@ export class KubeHost {
   readonly #log: Logger
   readonly #store: ResourceStore
   readonly #source: KubeSource
+  readonly #uplink: Uplink
   #refusal: Refusal | undefined = waiting
   #placement: Placement | undefined
   #network: Network | undefined
@@ -96,6 +104,22 @@ export class KubeHost {
     const { kube, dataFolder, tunnelFamilies, publicAddresses } = settings
     // what is nobody's to give before the operator has cut the network
     if (!kube.isAlone) ports.mapper.setAllocating(false)
+    this.#uplink = new Uplink(
+      {
+        name: kube.name,
+        namespace: kube.namespace,
+        port: kube.uplinkPort,
+        stateFile: join(dataFolder, 'uplink.json'),
+      },
+      {
+        store,
+        log: ports.log,
+        mapper: ports.mapper,
+        mappings: ports.mappings,
+        durable: ports.durable,
+        onHolder: () => this.#place(),
+      },
+    )
     this.#source = new KubeSource(
       {
         name: kube.name,
@@ -130,6 +154,7 @@ export class KubeHost {
   start(): void {
     this.#isStarted = true
     this.#placeNode()
+    this.#uplink.start()
     this.#source.start()
   }
 
@@ -139,6 +164,7 @@ export class KubeHost {
     this.#network = network
     this.#carried = carried
     this.#refuse(refusalOf(network, self, this.#settings))
+    this.#uplink.setNetwork(isForbidden(this.#refusal) ? undefined : network)
     this.#place()
   }
 
@@ -154,11 +180,13 @@ export class KubeHost {
     const { mapper, setCarrying } = this.#ports
     const isRefused = isForbidden(this.#refusal)
     const before = this.#placement?.role
-    this.#placement = placementOf({ network, name: this.#settings.kube.name, isRefused, holder: undefined })
+    const { holder } = this.#uplink
+    this.#placement = placementOf({ network, name: this.#settings.kube.name, isRefused, holder })
     const { role, pools, allocates } = this.#placement
     if (role !== before) this.#log.info({ role }, 'place among the gateways')
     mapper.setPools(pools.flatMap(text => parsePrefix(text) ?? []).map(slice))
     mapper.setAllocating(allocates)
+    this.#uplink.setActive(role === 'active')
     setCarrying(!isRefused)
     this.#placePeers()
     this.#placeNames()
@@ -246,6 +274,7 @@ export class KubeHost {
   /** Back to work when the object is there again. */
   #release(): void {
     this.#refuse(released)
+    this.#uplink.setNetwork(undefined)
     void this.#ports.mapper.setSource('crd', []).catch(error => this.#log.error({ error: (error as Error).message }))
     this.#place()
   }
@@ -261,12 +290,22 @@ export class KubeHost {
   }
 
   get problems(): string[] {
-    return [...this.unready, ...this.#source.problems, ...this.#routingProblems]
+    return [...this.unready, ...this.#uplink.problems, ...this.#source.problems, ...this.#routingProblems]
+  }
+
+  metrics(): string {
+    return renderKubeMetrics(this.#uplink.counts())
+  }
+
+  /** For `ipref status`; undefined: nothing that is not ordinary. */
+  describeUplink(): string | undefined {
+    return this.#uplink.describe()
   }
 
   async stop(): Promise<void> {
     clearInterval(this.#nodeCheck)
     this.#ports.nodeNetwork?.stop()
+    await this.#uplink.stop()
     await this.#source.stop()
     await this.#store.close()
   }

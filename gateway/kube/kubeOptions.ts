@@ -9,6 +9,7 @@ export interface KubeConfig {
   /** our IprefGateway is made by us: there is no node that it is for */
   isAlone: boolean
   namespace: string
+  uplinkPort: number
 }
 
 export const kubeOptions: readonly Option[] = [
@@ -43,6 +44,15 @@ export const kubeOptions: readonly Option[] = [
     value: 'NAMESPACE',
     help: "the operator's namespace",
   },
+  {
+    name: 'uplink-port',
+    kind: 'number',
+    standard: 1048,
+    least: 1,
+    most: 65535,
+    value: 'PORT',
+    help: 'TCP port on node addresses where gateways of a single uplink give each other their mappings',
+  },
 ]
 
 /** undefined: no objects are read. */
@@ -58,5 +68,6 @@ export function readKubeSettings(settings: SettingsReader): KubeConfig | undefin
     name: optional('node') ?? hostname().toLowerCase(),
     isAlone: manifests !== undefined && !settings.has('node'),
     namespace: settings.text('kube-namespace'),
+    uplinkPort: settings.number('uplink-port')!,
   }
 }

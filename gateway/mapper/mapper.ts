@@ -635,7 +635,7 @@ export class Mapper {
    */
   adopt(mapping: SavedMapping): boolean {
     const { kind, local, context, reference } = mapping
-    if (kind === 'theirs' && (!isContext(bytesFromWords(context)) || reference.every(word => word === 0))) return false
+    if (!isPossible(mapping)) return false
     const { ours, theirs } = this.#ports.tables
     const slots =
       kind === 'ours'
@@ -653,7 +653,12 @@ export class Mapper {
       if (kind === 'ours') this.#removeDynamicOurs(slot)
       else this.#removeDynamicTheirs(slot)
     }
-    if (!this.restore(mapping)) return false
+    return this.merge(mapping)
+  }
+
+  /** As adopt, but gives way to what is here. */
+  merge(mapping: SavedMapping): boolean {
+    if (!isPossible(mapping) || !this.restore(mapping)) return false
     this.#ports.store.saveLater(mapping)
     return true
   }
@@ -732,6 +737,10 @@ export class Mapper {
     const remote = theirs.findEncoded(words)
     return remote >= 0 ? this.#row('theirs', remote) : undefined
   }
+}
+
+function isPossible({ kind, context, reference }: SavedMapping): boolean {
+  return reference.some(word => word !== 0) && (kind === 'ours' || isContext(bytesFromWords(context)))
 }
 
 function equalWords(a: AddressWords, b: AddressWords): boolean {

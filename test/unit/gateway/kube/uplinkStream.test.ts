@@ -1,0 +1,251 @@
+/** The stream between an active gateway and its standby, over loopback, with mappings that are maps. */
+import { createServer } from 'node:net'
+import pino from 'pino'
+import { afterEach, describe, expect, it } from 'vitest'
+import { UplinkActive } from '../../../../gateway/kube/uplinkActive.ts'
+import { keyOf } from '../../../../gateway/kube/uplinkRecords.ts'
+import { UplinkStandby } from '../../../../gateway/kube/uplinkStandby.ts'
+import type { SavedMapping } from '../../../../gateway/mapper/store.ts'
+import { silentLog } from '../../../support/silentLog.ts'
+
+const KEY = new Uint8Array(32).fill(7)
+const NODES: Record<string, string> = { a: '127.0.0.2', b: '127.0.0.3', c: '127.0.0.4' }
+const NOW = 1_800_000_000
+const ends: (() => unknown)[] = []
+afterEach(() => {
+  for (const end of ends.splice(0).reverse()) end()
+})
+
+const mapping = (n: number, more: Partial<SavedMapping> = {}): SavedMapping => ({
+  kind: 'theirs',
+  local: [0, 0, 0, n],
+  context: [0, 0, 0, 1],
+  reference: [0, 0, 0, n],
+  expires: NOW + 14_400,
+  ...more,
+})
+
+class Mappings extends Map<string, SavedMapping> {
+  put(...all: SavedMapping[]): this {
+    for (const one of all) this.set(keyOf(one), one)
+    return this
+  }
+  get shown(): string[] {
+    return [...this.values()].map(one => JSON.stringify(one)).sort()
+  }
+}
+
+/** A port that is free on all addresses of the test. */
+async function freePort(): Promise<number> {
+  for (;;) {
+    const servers = Object.values(NODES).map(() => createServer())
+    let port = 0
+    let isFree = true
+    for (const [i, host] of Object.values(NODES).entries()) {
+      const server = servers[i]!
+      const bound = await new Promise<boolean>(resolve => {
+        server.once('error', () => resolve(false))
+        server.listen({ host, port }, () => resolve(true))
+      })
+      if (!bound) isFree = false
+      else port = (server.address() as { port: number }).port
+    }
+    for (const server of servers) if (server.listening) await new Promise(resolve => server.close(resolve))
+    if (isFree) return port
+  }
+}
+
+async function until(what: string, holds: () => boolean): Promise<void> {
+  const end = Date.now() + 20_000
+  while (!holds()) {
+    if (Date.now() > end) throw new Error(`never: ${what}`)
+    await new Promise(resolve => setTimeout(resolve, 10))
+  }
+}
+
+function startActive(
+  port: number,
+  more: { name?: string; key?: Uint8Array; standbys?: string[]; mappings?: Mappings } = {},
+) {
+  const { name = 'a', key = KEY, standbys = ['b', 'c'], mappings = new Mappings() } = more
+  const taken: string[] = []
+  const refusals: string[] = []
+  const log = pino(
+    { level: 'debug' },
+    { write: line => void refusals.push((JSON.parse(line) as { why?: string }).why ?? '') },
+  )
+  const active = new UplinkActive(
+    { name, port },
+    {
+      log,
+      key: () => key,
+      standbys: () => standbys.map(one => ({ name: one, addresses: [NODES[one]!] })),
+      ownAddresses: () => [NODES[name]!],
+      transitions: () => 5,
+      mappings: () => mappings.values(),
+      merge: one => void (mappings.has(keyOf(one)) || mappings.put(one)),
+      unixNow: () => NOW,
+      onTaken: (by, transitions) => void taken.push(`${by} ${transitions}`),
+    },
+  )
+  active.start()
+  ends.push(() => active.stop('the test ends'))
+  return { active, mappings, taken, refusals }
+}
+
+function startStandby(
+  port: number,
+  more: { name?: string; nodes?: string[]; mappings?: Mappings; newer?: string } = {},
+) {
+  const { name = 'b', nodes = Object.values(NODES), mappings = new Mappings(), newer } = more
+  const disk = { isStuck: false }
+  const standby = new UplinkStandby(
+    { name, port },
+    {
+      log: silentLog,
+      key: () => KEY,
+      isNode: address => nodes.includes(address),
+      newerThan: () => (newer === undefined ? undefined : { name: newer, transitions: 9 }),
+      transitions: () => 5,
+      mappings: () => mappings.values(),
+      adopt: one => void mappings.put(one),
+      drop: (kind, local) => void mappings.delete(keyOf({ kind, local })),
+      durable: () => (disk.isStuck ? new Promise(() => {}) : Promise.resolve()),
+      unixNow: () => NOW,
+    },
+  )
+  standby.listen([NODES[name]!])
+  ends.push(() => standby.stop())
+  return { standby, mappings, disk }
+}
+
+describe('a standby', () => {
+  it('has what the active gateway has, gives it what it lacks, and forgets the rest', async () => {
+    const port = await freePort()
+    const here = new Mappings().put(mapping(1), mapping(2, { kind: 'ours' }), mapping(3))
+    // 3 is another one there; 4 is there alone
+    const there = new Mappings().put(mapping(3, { reference: [0, 0, 0, 99] }), mapping(4))
+    const { standby, mappings } = startStandby(port, { mappings: there })
+    const { active } = startActive(port, { mappings: here })
+    await until('a standby', () => active.standby === 'b' && standby.isSynchronized)
+    expect(mappings.shown).toEqual(here.shown)
+    expect([here.has(keyOf(mapping(4))), here.get(keyOf(mapping(3)))]).toEqual([true, mapping(3)])
+    expect(standby.active).toBe('a')
+  })
+
+  it('has each commit before the address is given out', async () => {
+    const port = await freePort()
+    const { mappings } = startStandby(port)
+    const { active } = startActive(port)
+    await until('a standby', () => active.standby !== undefined)
+    for (let n = 1; n <= 200; n++) {
+      await active.save(mapping(n))
+      expect(mappings.has(keyOf(mapping(n)))).toBe(true)
+    }
+    active.remove('theirs', mapping(7).local)
+    active.saveLater(mapping(8, { expires: NOW + 60 }))
+    await active.save(mapping(201))
+    expect([mappings.has(keyOf(mapping(7))), mappings.get(keyOf(mapping(8)))?.expires]).toEqual([false, NOW + 60])
+    expect(active.alone).toBe(0)
+  })
+
+  it('is not waited for when its disk is stuck, nor when there is none; both are counted', async () => {
+    const port = await freePort()
+    const { disk } = startStandby(port)
+    const { active } = startActive(port)
+    await active.save(mapping(1))
+    expect(active.alone).toBe(1)
+    await until('a standby', () => active.standby !== undefined)
+    await active.save(mapping(2))
+    expect(active.alone).toBe(1)
+    disk.isStuck = true
+    await Promise.all([active.save(mapping(3)), active.save(mapping(4))])
+    expect(active.alone).toBe(3)
+  })
+
+  it('ends up with the same when commits come while it is given everything', async () => {
+    const port = await freePort()
+    const here = new Mappings().put(...Array.from({ length: 20_000 }, (_, n) => mapping(n)))
+    const { active } = startActive(port, { mappings: here })
+    const { standby, mappings } = startStandby(port, { mappings: new Mappings().put(mapping(30_000)) })
+    let seed = 1
+    const random = (n: number) => {
+      seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0
+      return seed % n
+    }
+    await until('something of it', () => mappings.size > 500)
+    while (!standby.isSynchronized) {
+      for (let i = 0; i < 50; i++) {
+        const n = random(25_000)
+        if (random(3) === 0) {
+          here.delete(keyOf(mapping(n)))
+          active.remove('theirs', mapping(n).local)
+        } else {
+          const one = mapping(n, { reference: [0, 0, 1, random(1000)] })
+          here.put(one)
+          active.saveLater(one)
+        }
+      }
+      await new Promise(resolve => setImmediate(resolve))
+    }
+    await until('the same', () => active.standby === 'b' && mappings.size === here.size)
+    await active.save([...here.values()][0]!)
+    expect(mappings.shown).toEqual(here.shown)
+  })
+
+  it('that goes is followed by the next one, and by itself when it is back', async () => {
+    const port = await freePort()
+    const b = startStandby(port)
+    const c = startStandby(port, { name: 'c' })
+    const { active } = startActive(port, { mappings: new Mappings().put(mapping(1)) })
+    await until('b', () => active.standby === 'b')
+    expect(c.mappings.size).toBe(0)
+    b.standby.stop()
+    await until('c', () => active.standby === 'c')
+    expect(c.mappings.shown).toEqual([JSON.stringify(mapping(1))])
+    startStandby(port)
+    c.standby.stop()
+    await until('b again', () => active.standby === 'b')
+  })
+})
+
+describe('who may speak', () => {
+  it.each<[string, Parameters<typeof startActive>[1], Parameters<typeof startStandby>[1]]>([
+    ['somebody without the key', { key: new Uint8Array(32) }, {}],
+    ['somebody who is on no node', {}, { nodes: ['127.0.0.4'] }],
+    ['another gateway in the place of the one that was asked', { standbys: ['c'] }, { name: 'b' }],
+  ])('not %s', async (_what, asActive, asStandby) => {
+    const port = await freePort()
+    NODES.c = asActive?.standbys ? '127.0.0.3' : '127.0.0.4'
+    try {
+      const { standby, mappings } = startStandby(port, { ...asStandby, mappings: new Mappings().put(mapping(9)) })
+      const {
+        active,
+        mappings: here,
+        refusals,
+      } = startActive(port, { mappings: new Mappings().put(mapping(1)), ...asActive })
+      await until('two tries', () => refusals.length >= 2)
+      expect([active.standby, standby.active]).toEqual([undefined, undefined])
+      expect([mappings.shown, here.shown]).toEqual([[JSON.stringify(mapping(9))], [JSON.stringify(mapping(1))]])
+    } finally {
+      NODES.c = '127.0.0.4'
+    }
+  })
+
+  it('one that is not active any more is told who is', async () => {
+    const port = await freePort()
+    const { mappings } = startStandby(port, { newer: 'c' })
+    const { taken } = startActive(port, { mappings: new Mappings().put(mapping(1)) })
+    await until('it is told', () => taken.includes('c 9'))
+    expect(mappings.size).toBe(0)
+  })
+
+  it('a standby that takes over says so', async () => {
+    const port = await freePort()
+    const { standby } = startStandby(port)
+    const { active, taken } = startActive(port)
+    await until('a standby', () => standby.isSynchronized && active.standby === 'b')
+    standby.takeOver(6)
+    await until('it is told', () => taken.includes('b 6'))
+  })
+})
