@@ -6,6 +6,7 @@ import { localPrefixes } from './access.ts'
 import { type CorefileZone, readCorefile } from './corefile.ts'
 import { type Endpoint, parseEndpoint } from './endpoint.ts'
 import { resolverIntro, resolverProgram } from './resolverOptions.ts'
+import { readResolvers } from './systemNames.ts'
 import type { UpstreamServer } from './upstreams.ts'
 
 export { type Endpoint, parseEndpoint }
@@ -55,6 +56,12 @@ function serverOf(text: string): UpstreamServer | undefined {
   return endpoint && endpoint.port > 0 ? { text, ...endpoint } : undefined
 }
 
+/** ADDRESS[:PORT], or a file like /etc/resolv.conf, which says who is asked here. */
+function serversOf(text: string): UpstreamServer[] | undefined {
+  const servers = text.startsWith('/') ? readResolvers(text) : [serverOf(text) ?? []].flat()
+  return servers.length > 0 ? servers : undefined
+}
+
 function nameOf(text: string): Name | undefined {
   const name = parseName(text)
   return name && lowerName(name)
@@ -79,8 +86,10 @@ export function readResolverSettings(
   },
 ): ResolverConfig {
   const listen = settings.each('listen', text => parseEndpoint(text, RESOLVER_PORT), `address to listen on ${EXAMPLE}`)
-  const forwarders = settings.each('forward', serverOf, `address of a server ${EXAMPLE}`)
-  const upstreams = settings.each('upstream', serverOf, `address of a server ${EXAMPLE}`)
+  const servers = (name: string) =>
+    settings.each(name, serversOf, `address of a server ${EXAMPLE}, or file with lines 'nameserver ADDRESS'`).flat()
+  const forwarders = servers('forward')
+  const upstreams = servers('upstream')
   if (upstreams.length + forwarders.length === 0 && listen.length > 0)
     settings.problem(
       `${settings.flag('upstream')}: nobody to ask for AA records; write ${settings.flag('upstream')} ADDRESS`,

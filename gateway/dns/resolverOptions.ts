@@ -20,14 +20,14 @@ export function resolverOptions(inGateway: boolean): readonly Option[] {
       kind: 'text',
       many: true,
       value: 'ADDRESS[:PORT]',
-      help: 'server asked for AA records; the next one when one fails; default: the forwarders',
+      help: 'server asked for AA records, or a file like /etc/resolv.conf that names them; the next one when one fails; default: the forwarders',
     },
     {
       name: 'forward',
       kind: 'text',
       many: true,
       value: 'ADDRESS[:PORT]',
-      help: 'server that gets every question without an AA answer; absent: SERVFAIL',
+      help: 'server that gets every question without an AA answer, or a file like /etc/resolv.conf; absent: SERVFAIL',
     },
     {
       name: 'domain',

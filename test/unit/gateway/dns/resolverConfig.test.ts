@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { formatName } from '../../../../dns/name.ts'
 import { parseEndpoint } from '../../../../gateway/dns/endpoint.ts'
@@ -45,6 +48,21 @@ describe('settings of the resolver', () => {
     expect(resolver.forwarders.map(s => s.port)).toEqual([53, 5353])
   })
 
+  it('take servers from a file like /etc/resolv.conf, in its order, beside those that are named', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'ipref-resolv-'))
+    const file = join(folder, 'resolv.conf')
+    try {
+      writeFileSync(file, 'search example.com\n# nameserver 192.0.2.9\nnameserver 192.0.2.1\nnameserver fe80::1%eth0\n')
+      const { resolver } = config(['-upstream', file, '-upstream', '192.0.2.53:5353', '-forward', file])
+      expect(resolver.upstreams.map(({ text }) => text)).toEqual(['192.0.2.1', 'fe80::1', '192.0.2.53:5353'])
+      expect(resolver.forwarders.map(({ text, port }) => `${text} ${port}`)).toEqual(['192.0.2.1 53', 'fe80::1 53'])
+      writeFileSync(file, 'search example.com\n')
+      expect(problems(['-upstream', file])[0]).toMatch(/^-upstream: .*resolv\.conf is no address of a server/)
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
+  })
+
   it('are the same with one dash, with two, and in a file', () => {
     const expected = config(['-upstream', '192.0.2.53', '-domain', 'Example.com', '-ea-ipver', '4,6'])
     expect(config(['--upstream=192.0.2.53', '--domain', 'example.COM.', '--ea-ipver', '4 6'])).toMatchObject({
@@ -61,6 +79,7 @@ describe('settings of the resolver', () => {
     [['-upstream', '192.0.2.1:0'], /^-upstream: 192\.0\.2\.1:0 is no address/],
     [['-upstream', '192.0.2.1:65536'], /^-upstream: .* is no address/],
     [['-forward', 'tls://192.0.2.1'], /^-forward: .* is no address/],
+    [['-upstream', '/nowhere/resolv.conf'], /^-upstream: .* or file with lines 'nameserver ADDRESS'/],
     [[], /^-upstream: nobody to ask for AA records; write -upstream ADDRESS$/],
     [[...UPSTREAM, '-listen', 'eth0'], /^-listen: eth0 is no address to listen on/],
     [[...UPSTREAM, '-domain', 'a..b'], /^-domain: a\.\.b is no domain name/],
