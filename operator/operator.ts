@@ -23,7 +23,9 @@ import type { OperatorConfig } from './operatorOptions.ts'
 import { PeerController } from './peer/reconcile.ts'
 import { type Answer, ResolvedNames } from './peer/resolved.ts'
 import { systemResolve } from './peer/systemResolve.ts'
+import { listenForPeers } from './peer/triggers.ts'
 import { Publisher, type PublishingReport } from './publish/publisher.ts'
+import { Rights } from './rights.ts'
 import { ServiceController } from './service/reconcile.ts'
 import { ReferenceBook } from './service/references.ts'
 import { listenForServices } from './service/triggers.ts'
@@ -55,6 +57,7 @@ export type OperatorSettings = Pick<
 export class Operator {
   readonly #settings: OperatorSettings
   readonly #ports: OperatorPorts
+  readonly #rights: Rights
   readonly #events: Events
   readonly #source: SettingsSource
   readonly metrics: OperatorMetrics
@@ -75,8 +78,9 @@ export class Operator {
 
   constructor(settings: OperatorSettings, ports: OperatorPorts) {
     this.#settings = settings
-    this.#ports = ports
-    const { store, clock, log } = ports
+    this.#rights = new Rights({ store: ports.store, log: ports.log, onAllowed: () => this.#addAll() })
+    this.#ports = { ...ports, store: this.#rights }
+    const { store, clock, log } = this.#ports
     this.#events = new Events({ store, clock, log, namespace: settings.namespace })
     const events: SettingsEvents = {
       onChange: config => this.#settingsChanged(config),
@@ -208,8 +212,7 @@ export class Operator {
       () => this.#liveness.alive(cluster.gateways()),
       key => this.#add('services', [key]),
     )
-    // peers are few, and what one has depends on what the others have
-    for (const kind of ['IprefPeer', 'IprefGateway', 'Node'] as const) cluster.listen(kind, () => this.#addPeers())
+    listenForPeers(cluster, name => this.#add('peers', [name]))
     for (const kind of ['IprefGateway', 'Node'] as const)
       cluster.listen(kind, () => this.#add('gateways', [ALL_GATEWAYS]))
   }
@@ -305,7 +308,7 @@ export class Operator {
   unready(): string[] {
     if (!this.#isStarted) return ['starting']
     const overlap = this.#gateways.problem
-    return [...this.#cluster.troubles, ...(overlap === undefined ? [] : [overlap])]
+    return [...this.#cluster.troubles, ...this.#rights.missing, ...(overlap === undefined ? [] : [overlap])]
   }
 
   /** Nothing waits to be done, but for what has a time of its own. */

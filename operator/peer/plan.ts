@@ -1,85 +1,84 @@
 /**
- * What follows from an IprefPeer: whether it is accepted, the encoded addresses and names of its hosts, and the gateway that carries them. Pure.
+ * What follows from an IprefPeer: whether it is accepted, at which addresses its gateway is, its hosts, and the gateway that carries them. Pure.
  *
- * Hosts have static encoded addresses (decisions.md 29): in the first part of each encoding network, which no gateway has as a slice, and where the
- * second-to-last byte says that an address is static. An address is kept for as long as the host is named; where it begins to be looked for follows from the
- * names, so that a peer that is made again finds its addresses again where they are free. Of two peers that say the same, the older wins.
+ * Of two peers that say the same gateway or domain the older wins; one that is refused itself claims nothing. An address of a gateway is taken as it is, but for
+ * what can be no other network: our own gateways and nodes (packets would come back to us), loopback and link-local, encoding networks (they lead into the
+ * tunnel), pod and service networks (from there nothing is taken for a tunnel packet, decisions.md 26). Names are resolved by what others write into DNS, so
+ * a name that leads there must not make our gateways send there.
  */
 import { createHash } from 'node:crypto'
-import { formatAddress, type Prefix, parseAddress, parsePrefix, prefixContains } from '../../ipref/address.ts'
-import { isStaticEncoded } from '../../ipref/lifetimes.ts'
 import type { Config } from '../../resources/config.ts'
-import type { IprefGateway, IprefPeer, IprefPeerStatus } from '../../resources/kinds.ts'
-import { isAtOrBelow, PEERS } from '../../resources/names.ts'
+import type { IprefPeer } from '../../resources/kinds.ts'
+import { isAtOrBelow } from '../../resources/names.ts'
 import type { Finding } from '../conditions.ts'
-import { bytesOfNumber, numberOf, staticPart } from '../gateway/slices.ts'
-
-type Host = NonNullable<IprefPeerStatus['hosts']>[number]
-
-const MOST_NAME = 253
+import { type Host, hostsOf } from './hosts.ts'
+import type { Resolved } from './resolved.ts'
 
 export interface PeerInput {
   object: IprefPeer
-  config: Config
+  config: Pick<Config, 'encodingNetworks' | 'internalZone' | 'publicZone'>
   /** every other peer that is not being deleted */
   others: readonly IprefPeer[]
-  /** public addresses of our own gateways */
-  own: readonly string[]
+  /** why no gateway of another network has this address */
+  refusalOf(address: string): { reason: 'GatewayIsOurs' | 'GatewayForbidden'; message: string } | undefined
   /** of the gateway, as resolved last */
-  addresses: readonly string[]
-  /** why they may be old; undefined: they are not */
-  unresolved: { reason: string; message: string } | undefined
-  /** gateways that are alive */
-  gateways: readonly IprefGateway[]
+  resolved: Resolved
+  /** names of gateways that are alive */
+  gateways: readonly string[]
 }
 
 export interface PeerPlan {
+  /** those that may be */
+  addresses: string[]
   hosts: Host[]
   gateway: string | undefined
   /** `Accepted` and `Resolved` */
   findings: Finding[]
 }
 
-export function planPeer(input: PeerInput): PeerPlan {
-  const refusal = refusalOf(input)
-  if (refusal) return { hosts: [], gateway: undefined, findings: [said('Accepted', refusal), unknown('Resolved')] }
-  const { hosts, problem } = hostsOf(input)
-  const accepted = problem ? said('Accepted', problem) : good('Accepted', 'Accepted')
-  return { hosts, gateway: carrierOf(input, hosts), findings: [accepted, resolvedOf(input)] }
-}
-
 type Problem = { reason: string; message: string }
 
-function said(type: string, { reason, message }: Problem): Finding {
-  return { type, status: 'False', reason, message }
+export function planPeer(input: PeerInput): PeerPlan {
+  const { object, config, others, resolved, refusalOf } = input
+  const addresses = resolved.addresses.filter(address => refusalOf(address) === undefined)
+  const problem = refusalOfPeer(input, addresses)
+  if (problem) return refused(problem, addresses)
+  const { encodingNetworks, internalZone } = config
+  const rivals = others.map(peer => ({ peer, isOlder: isOlder(peer, object) }))
+  const found = hostsOf({ object, encodingNetworks, internalZone, others: rivals })
+  if (found.problem) return refused(found.problem, addresses)
+  const accepted: Finding = { type: 'Accepted', status: 'True', reason: 'Accepted', message: '' }
+  const { hosts } = found
+  return { addresses, hosts, gateway: carrierOf(input, hosts), findings: [accepted, resolvedFinding(input, addresses)] }
 }
 
-function good(type: string, reason: string): Finding {
-  return { type, status: 'True', reason, message: '' }
-}
-
-function unknown(type: string): Finding {
-  return { type, status: 'Unknown', reason: 'NotAccepted', message: 'the object is not accepted' }
+function refused({ reason, message }: Problem, addresses: string[]): PeerPlan {
+  const findings: Finding[] = [
+    { type: 'Accepted', status: 'False', reason, message },
+    { type: 'Resolved', status: 'Unknown', reason: 'NotAccepted', message: 'the object is not accepted' },
+  ]
+  return { addresses, hosts: [], gateway: undefined, findings }
 }
 
 // ---- what forbids the whole
 
-function refusalOf({ object, config, others, own, addresses }: PeerInput): Problem | undefined {
-  const { spec } = object
+function refusalOfPeer(input: PeerInput, addresses: readonly string[]): Problem | undefined {
+  const { object, config, others, resolved, refusalOf } = input
+  const { domains = [] } = object.spec
   for (const zone of [config.internalZone, config.publicZone]) {
-    const inside = spec.domains?.find(domain => zone !== undefined && isAtOrBelow(domain, zone))
+    const inside = domains.find(domain => zone !== undefined && isAtOrBelow(domain, zone))
     if (inside !== undefined)
       return { reason: 'DomainIsOurs', message: `domain ${inside} lies in our own zone ${zone}; leave it out` }
   }
-  const ours = addresses.find(address => own.includes(address))
-  if (ours !== undefined)
-    return { reason: 'GatewayIsOurs', message: `${ours} is a gateway of this cluster; a peer is another network` }
-  for (const other of others.filter(one => isOlder(one, object))) {
+  const [first] = resolved.addresses
+  if (first !== undefined && addresses.length === 0) return refusalOf(first)
+  for (const other of others.filter(one => isOlder(one, object) && !isRefused(one))) {
     const { name } = other.metadata
-    const domain = spec.domains?.find(one => other.spec.domains?.includes(one))
+    const domain = domains.find(one => other.spec.domains?.includes(one))
     if (domain !== undefined)
       return { reason: 'DomainConflict', message: `domain ${domain} belongs to the older IprefPeer ${name}` }
-    const shared = addresses.find(address => other.status?.addresses?.includes(address))
+    const theirs = [...(other.status?.addresses ?? []), other.spec.gateway.address]
+    const shared = addresses.find(address => theirs.includes(address))
     if (shared !== undefined)
       return { reason: 'GatewayConflict', message: `${shared} is the gateway of the older IprefPeer ${name}` }
   }
@@ -90,94 +89,37 @@ export function isOlder({ metadata: a }: IprefPeer, { metadata: b }: IprefPeer):
   return `${a.creationTimestamp} ${a.uid}` < `${b.creationTimestamp} ${b.uid}`
 }
 
-function resolvedOf({ addresses, unresolved }: PeerInput): Finding {
-  if (!unresolved) return good('Resolved', 'Resolved')
-  const message = addresses.length === 0 ? unresolved.message : `${unresolved.message}; ${addresses.join(', ')} stay`
-  return { type: 'Resolved', status: 'False', reason: unresolved.reason, message }
+/** As it is now: after an edit it claims again until it was looked at. */
+function isRefused({ metadata, status }: IprefPeer): boolean {
+  const accepted = status?.conditions?.find(({ type }) => type === 'Accepted')
+  return accepted?.status === 'False' && accepted.observedGeneration === metadata.generation
 }
 
-// ---- hosts
-
-function hostsOf({ object, config, others }: PeerInput): { hosts: Host[]; problem?: Problem } {
-  const taken = new Set<string>()
-  for (const other of others)
-    for (const { encodedAddress } of other.status?.hosts ?? []) {
-      // what a younger one has may be ours by right: it is told when it looks again
-      if (isOlder(other, object) || !isOwn(object, encodedAddress)) taken.add(encodedAddress)
-    }
-  const hosts: Host[] = []
-  const { name: peer } = object.metadata
-  for (const network of config.encodingNetworks.map(text => parsePrefix(text)!)) {
-    for (const { name, reference } of object.spec.hosts ?? []) {
-      const dnsName = `${name}.${peer}.${PEERS}.${config.internalZone}`
-      if (dnsName.length > MOST_NAME)
-        return {
-          hosts,
-          problem: { reason: 'NameTooLong', message: `${dnsName} has more than ${MOST_NAME} characters` },
-        }
-      const encodedAddress = addressOf({ peer, name }, network, object, taken)
-      if (encodedAddress === undefined) {
-        const message = `no static address is left in ${formatAddress(network.address)}/${network.length} for host ${name}`
-        return { hosts, problem: { reason: 'NoEncodedAddressLeft', message } }
-      }
-      taken.add(encodedAddress)
-      hosts.push({ name, reference, encodedAddress, dnsName })
-    }
-  }
-  return { hosts }
-}
-
-function isOwn({ status }: IprefPeer, address: string): boolean {
-  return status?.hosts?.some(host => host.encodedAddress === address) === true
-}
-
-function addressOf(
-  { peer, name }: { peer: string; name: string },
-  network: Prefix,
-  { status }: IprefPeer,
-  taken: ReadonlySet<string>,
-): string | undefined {
-  const fixed = staticPart(network)
-  const kept = status?.hosts?.find(host => {
-    const address = host.name === name ? parseAddress(host.encodedAddress) : undefined
-    return address !== undefined && address.length === fixed.address.length && prefixContains(fixed, address)
+function resolvedFinding({ resolved, refusalOf }: PeerInput, addresses: readonly string[]): Finding {
+  const { problem } = resolved
+  const say = (status: Finding['status'], reason: string, message: string): Finding => ({
+    type: 'Resolved',
+    status,
+    reason,
+    message,
   })
-  if (kept && !taken.has(kept.encodedAddress)) return kept.encodedAddress
-  const digest = createHash('sha256').update(`${peer} ${name}`).digest()
-  const places = staticPlaces(fixed)
-  const start = digest.readUIntBE(0, 6) % places
-  for (let i = 0; i < places; i++) {
-    const text = formatAddress(placeAt(fixed, (start + i) % places))
-    if (!taken.has(text)) return text
+  if (problem) {
+    const message = addresses.length === 0 ? problem.message : `${problem.message}; ${addresses.join(', ')} stay`
+    return say(problem.isWaiting ? 'Unknown' : 'False', problem.reason, message)
   }
-  return undefined
+  const left = resolved.addresses.find(address => !addresses.includes(address))
+  if (left === undefined) return say('True', 'Resolved', '')
+  return say('True', 'SomeAddressesForbidden', `left out: ${refusalOf(left)!.message}`)
 }
 
-/** Second-to-last byte 0 to 15, last byte 2 to 254: neither a network's own address, nor the gateways', nor what looks like a broadcast. */
-const LAST_BYTES = 253
-const FIRST_LAST_BYTE = 2
-const STATIC_BYTES = 16
+// ---- the gateway that carries its hosts
 
-function staticPlaces(fixed: Prefix): number {
-  const hostBits = fixed.address.length * 8 - fixed.length
-  return Math.min(STATIC_BYTES, hostBits >= 16 ? STATIC_BYTES : 2 ** Math.max(0, hostBits - 8)) * LAST_BYTES
-}
-
-function placeAt(fixed: Prefix, place: number): Uint8Array {
-  const low = BigInt(Math.floor(place / LAST_BYTES) * 256 + (place % LAST_BYTES) + FIRST_LAST_BYTE)
-  const address = bytesOfNumber(numberOf(fixed.address) + low, fixed.address.length)
-  if (!isStaticEncoded(address)) throw new Error(`${formatAddress(address)} is not static`)
-  return address
-}
-
-// ---- the gateway that carries them
-
+/** Kept while it is alive; moved when it is not and another is. */
 function carrierOf({ object, gateways }: PeerInput, hosts: readonly Host[]): string | undefined {
   if (hosts.length === 0) return undefined
-  const names = gateways.map(gateway => gateway.metadata.name).sort()
   const { status, metadata } = object
-  if (status?.gateway !== undefined && names.includes(status.gateway)) return status.gateway
-  if (names.length === 0) return status?.gateway
+  const known = status?.gateway
+  if ((known !== undefined && gateways.includes(known)) || gateways.length === 0) return known
   const digest = createHash('sha256').update(metadata.name).digest()
-  return names[digest.readUInt32BE() % names.length]
+  return [...gateways].sort()[digest.readUInt32BE() % gateways.length]
 }

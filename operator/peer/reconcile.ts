@@ -2,70 +2,66 @@
  * The peer controller: IprefPeer ──► addresses of its gateway, encoded addresses of its hosts, what gateways saw of it.
  *
  * One write at most, of the status, with the resourceVersion of what was decided on. Nothing of a peer outlives it here: its mappings are the gateways',
- * its names the publisher's.
+ * its names the publisher's. What was written is remembered until the view has it, for what one peer may have depends on what the others have.
  */
 import { isDeepStrictEqual } from 'node:util'
-import { formatAddress, parseAddress } from '../../ipref/address.ts'
-import type { IprefGateway, IprefPeer, IprefPeerStatus } from '../../resources/kinds.ts'
+import type { IprefPeer, IprefPeerStatus } from '../../resources/kinds.ts'
 import type { ResourceStore } from '../../resources/store.ts'
+import { compareVersions } from '../../resources/view.ts'
 import type { Clock } from '../../runtime/clock.ts'
-import type { Cluster } from '../cluster.ts'
 import type { Events } from '../events.ts'
+import { SurroundingsCache } from '../surroundings.ts'
+import { gatherPeer, type PeerGatherPorts } from './gather.ts'
 import { planPeer } from './plan.ts'
-import type { Resolved, ResolvedNames } from './resolved.ts'
 import { peerStatus } from './status.ts'
 
 /** A peer that was heard of is looked at again, for it may have fallen silent. */
 const LOOK_MS = 60_000
 
-export interface PeerPorts {
+export interface PeerPorts extends Omit<PeerGatherPorts, 'surroundings'> {
   store: ResourceStore
-  cluster: Cluster
-  names: ResolvedNames
-  /** gateways that are alive */
-  gateways(): readonly IprefGateway[]
-  publicAddresses(gateway: IprefGateway): readonly string[]
   events: Events
   clock: Clock
 }
 
 export class PeerController {
   readonly #ports: PeerPorts
+  readonly #surroundings: SurroundingsCache
+  /** by name: as written last, and when */
+  readonly #written = new Map<string, { object: IprefPeer; at: number }>()
 
+  /** Before the cluster starts. */
   constructor(ports: PeerPorts) {
     this.#ports = ports
+    this.#surroundings = new SurroundingsCache(ports.cluster)
   }
 
   readonly reconcile = async (name: string): Promise<{ againMs?: number } | undefined> => {
-    const { cluster, names, store, clock, gateways, publicAddresses } = this.#ports
-    const peers = cluster.peers()
+    const { names, store, clock, gateways } = this.#ports
+    const peers = this.#peers()
     names.keep(new Set(peers.flatMap(peer => peer.spec.gateway.name ?? [])))
     const object = peers.find(peer => peer.metadata.name === name)
     if (!object || object.metadata.deletionTimestamp !== undefined) return undefined
-    const { addresses, problem } = this.#addresses(object)
-    const alive = gateways()
-    const plan = planPeer({
-      object,
-      config: cluster.config,
-      others: peers.filter(peer => peer !== object && peer.metadata.deletionTimestamp === undefined),
-      own: cluster.gateways().flatMap(gateway => publicAddresses(gateway)),
-      addresses,
-      unresolved: problem,
-      gateways: alive,
-    })
-    const status = peerStatus({ object, plan, addresses, gateways: alive, now: clock.now() })
+    const plan = planPeer(gatherPeer(object, peers, { ...this.#ports, surroundings: this.#surroundings }))
+    const now = clock.now()
+    const sinceMs = now - (this.#written.get(name)?.at ?? Number.NEGATIVE_INFINITY)
+    const status = peerStatus({ object, plan, gateways: gateways(), sinceMs, now })
     if (!isDeepStrictEqual(status, object.status)) {
-      await store.updateStatus('IprefPeer', { ...object, status })
+      const written = await store.updateStatus('IprefPeer', { ...object, status })
+      this.#written.set(name, { object: written, at: now })
       this.#tell(object, status)
     }
     return { againMs: LOOK_MS }
   }
 
-  #addresses({ spec, status }: IprefPeer): Resolved {
-    const { name, address } = spec.gateway
-    if (name !== undefined) return this.#ports.names.get(name, status?.addresses ?? [])
-    const bytes = parseAddress(address ?? '')
-    return { addresses: bytes ? [formatAddress(bytes)] : [] }
+  #peers(): IprefPeer[] {
+    const peers = this.#ports.cluster.peers()
+    const there = new Set(peers.map(({ metadata }) => metadata.name))
+    for (const name of this.#written.keys()) if (!there.has(name)) this.#written.delete(name)
+    return peers.map(peer => {
+      const known = this.#written.get(peer.metadata.name)?.object
+      return known && known.metadata.uid === peer.metadata.uid && isNewer(known, peer) ? known : peer
+    })
   }
 
   #tell(object: IprefPeer, status: IprefPeerStatus): void {
@@ -77,4 +73,8 @@ export class PeerController {
       events.say(object, 'Normal', 'Ready', `reached at ${status.addresses?.join(', ') ?? '?'}`)
     else if (now.status === 'False') events.say(object, 'Warning', now.reason, now.message)
   }
+}
+
+function isNewer({ metadata: a }: IprefPeer, { metadata: b }: IprefPeer): boolean {
+  return compareVersions(a.resourceVersion ?? '', b.resourceVersion ?? '') > 0
 }

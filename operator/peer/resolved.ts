@@ -5,12 +5,14 @@
  *
  * Owner: the peer controller, which asks `get` and is called back when an answer is another.
  */
-import { parseAddress } from '../../ipref/address.ts'
+import { formatAddress, parseAddress } from '../../ipref/address.ts'
 import type { Clock } from '../../runtime/clock.ts'
 
 const LEAST_MS = 10_000
 const MOST_MS = 300_000
 const RETRY_MS = 15_000
+/** As many as a status holds; what others write into DNS has no bound. */
+const MOST_ADDRESSES = 16
 
 export type Answer = { addresses: string[]; ttlSeconds: number } | { failed: string }
 
@@ -25,14 +27,14 @@ export interface ResolvedPorts {
 }
 
 export interface Resolved {
-  addresses: string[]
-  /** why they may be old, or why there are none */
-  problem?: { reason: string; message: string }
+  readonly addresses: readonly string[]
+  /** why they may be old, or why there are none; `isWaiting`: nobody knows yet */
+  readonly problem?: { reason: string; message: string; isWaiting?: true }
 }
 
-interface Entry extends Resolved {
+interface Entry {
+  found: Resolved
   cancel: (() => void) | undefined
-  isKnown: boolean
 }
 
 export class ResolvedNames {
@@ -43,16 +45,16 @@ export class ResolvedNames {
     this.#ports = ports
   }
 
-  /** `known`: what was resolved before this program started. */
+  /** `known`: what was resolved before this program started; it counts until something else is known. */
   get(name: string, known: readonly string[]): Resolved {
-    let entry = this.#entries.get(name)
-    if (!entry) {
-      const problem = { reason: 'Resolving', message: `${name} is being looked up` }
-      entry = { addresses: [...known], problem, cancel: undefined, isKnown: false }
-      this.#entries.set(name, entry)
-      void this.#look(name, entry)
-    }
-    return entry
+    const entry = this.#entries.get(name)
+    if (entry) return entry.found
+    const problem = { reason: 'Resolving', message: `${name} is being looked up`, isWaiting: true as const }
+    const found = known.length > 0 ? { addresses: [...known] } : { addresses: [], problem }
+    const made = { found, cancel: undefined }
+    this.#entries.set(name, made)
+    void this.#look(name, made)
+    return found
   }
 
   /** Names that no peer has any more are not looked up. */
@@ -65,25 +67,42 @@ export class ResolvedNames {
   }
 
   async #look(name: string, entry: Entry): Promise<void> {
-    const { clock, random } = this.#ports
-    const answer = await this.#ports.resolve(name).catch((error: Error) => ({ failed: error.message }))
+    const { clock, random, resolve, onChange } = this.#ports
+    const answer = await resolve(name).catch((error: Error) => ({ failed: error.message }))
     if (this.#entries.get(name) !== entry) return
-    const before = JSON.stringify([entry.addresses, entry.problem])
-    const jitter = 0.9 + random() / 5
-    let waitMs = RETRY_MS
-    if ('failed' in answer) entry.problem = { reason: 'LookupFailed', message: `${name}: ${answer.failed}` }
-    else if (answer.addresses.length === 0)
-      entry.problem = { reason: 'NoAddress', message: `${name} has neither an A nor an AAAA record` }
-    else {
-      entry.addresses = answer.addresses.filter(text => parseAddress(text) !== undefined).sort()
-      delete entry.problem
-      waitMs = Math.min(Math.max(answer.ttlSeconds * 1000, LEAST_MS), MOST_MS)
-    }
-    entry.cancel = clock.after(waitMs * jitter, () => void this.#look(name, entry))
-    if (before !== JSON.stringify([entry.addresses, entry.problem])) this.#ports.onChange(name)
+    const { found, waitMs } = takeAnswer(name, answer, entry.found)
+    entry.cancel = clock.after(Math.max(LEAST_MS, waitMs * (0.8 + random() / 5)), () => void this.#look(name, entry))
+    const isSame = JSON.stringify(found) === JSON.stringify(entry.found)
+    entry.found = found
+    if (!isSame) onChange(name)
   }
 
   stop(): void {
     this.keep(new Set())
   }
+}
+
+function takeAnswer(name: string, answer: Answer, before: Resolved): { found: Resolved; waitMs: number } {
+  const { addresses } = before
+  if ('failed' in answer)
+    return {
+      found: { addresses, problem: { reason: 'LookupFailed', message: `${name}: ${answer.failed}` } },
+      waitMs: RETRY_MS,
+    }
+  const found = new Set(answer.addresses.flatMap(text => canonical(text)))
+  if (found.size === 0) {
+    const problem = { reason: 'NoAddress', message: `${name} has neither an A nor an AAAA record` }
+    return { found: { addresses, problem }, waitMs: RETRY_MS }
+  }
+  const waitMs = Math.min(Math.max(answer.ttlSeconds * 1000, LEAST_MS), MOST_MS)
+  return { found: { addresses: [...found].sort(ipv4First).slice(0, MOST_ADDRESSES) }, waitMs }
+}
+
+function canonical(text: string): string[] {
+  const bytes = parseAddress(text)
+  return bytes ? [formatAddress(bytes)] : []
+}
+
+function ipv4First(a: string, b: string): number {
+  return Number(a.includes(':')) - Number(b.includes(':')) || (a < b ? -1 : 1)
 }

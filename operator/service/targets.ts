@@ -303,12 +303,17 @@ function whyNoTarget(address: string, { object, surroundings, podsAt, serviceAt 
 function forbiddenReason(address: string, surroundings: Surroundings): string | undefined {
   const bytes = parseAddress(address)
   if (!bytes) return 'no IP address'
-  const always = NEVER_TARGETS.find(({ prefix }) => prefixContains(prefix, bytes))
-  if (always) return always.what
+  const always = neverReason(bytes)
+  if (always) return always
   const network = surroundings.encodingNetworks.find(prefix => prefixContains(prefix, bytes))
   if (network)
     return `an address of the encoding network ${formatPrefix(network)}, which stands for a host of another network`
   return surroundings.forbidden.get(address)
+}
+
+/** No address of another host, wherever one is. */
+export function neverReason(bytes: Uint8Array): string | undefined {
+  return NEVER_TARGETS.find(({ prefix }) => prefixContains(prefix, bytes))?.what
 }
 
 const NEVER_TARGETS = [
