@@ -8,6 +8,8 @@ export interface CommandOptions {
   /** names of flags with a value, and of those without */
   text: readonly string[]
   switches: readonly string[]
+  /** one letter → name */
+  short?: Readonly<Record<string, string>>
 }
 
 export interface Arguments {
@@ -18,9 +20,10 @@ export interface Arguments {
 
 /** An error text for a flag that is not known. */
 export function parseCommand(argv: readonly string[], options: CommandOptions): Arguments | string {
-  const known: Record<string, { type: 'string' | 'boolean' }> = {}
+  const known: Record<string, { type: 'string' | 'boolean'; short?: string }> = {}
   for (const name of options.text) known[name] = { type: 'string' }
   for (const name of options.switches) known[name] = { type: 'boolean' }
+  for (const [letter, name] of Object.entries(options.short ?? {})) known[name]!.short = letter
   try {
     const { values, positionals } = parseArgs({
       args: argv.map(argument => argument.replace(/^-(?=[a-z]{2})/, '--')),

@@ -11,8 +11,8 @@ const USAGE = `usage: ipref COMMAND [OPTIONS]
   resolver   answer DNS questions for names with AA records, with the mapper of any gateway
   dns-agent  publish the hosts of zones, to the mapper of any gateway
   operator   publish what IprefService objects say: of a cluster, or of a folder of YAML
-  status     what a running gateway maps, whom it talks to, what is wrong
-  trace      what becomes of a question for a name, or a packet to an address, step by step
+  status     what a running gateway maps, whom it talks to, what is wrong; what a cluster publishes
+  trace      what becomes of a question for a name, a packet to an address, an IprefService, step by step
   aa         check the AA records of a zone: ipref aa lint ZONE-OR-FILE
   ref        what a reference, an IPREF address or an AA record means, and how it is written
   version    which version this is

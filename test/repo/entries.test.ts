@@ -39,12 +39,15 @@ describe('entry points', () => {
     { args: ['ref', 'zzz'], code: 1, err: /zzz/ },
     { args: ['aa'], code: 2, err: /usage: ipref aa lint/ },
     { args: ['status', 'now'], code: 2, err: /usage: ipref status/ },
+    { args: ['status', '-manifests', '/nowhere'], code: 1, err: /nowhere: is no folder/ },
+    { args: ['status', '-n', 'shop'], code: 2, err: /-kube/ },
+    { args: ['trace', 'web', '-kubeconfig', '/nowhere'], code: 1, err: /nowhere/ },
   ])('ipref $args is refused with a sentence', ({ args, code, err }) => {
     const result = run(join(ROOT, 'cli/ipref'), args)
     expect(result).toEqual({ code, out: '', err: expect.stringMatching(err) })
   })
 
-  it.each(['gateway', 'resolver', 'dns-agent', 'status', 'trace', 'aa', 'ref', 'version'])(
+  it.each(['gateway', 'resolver', 'dns-agent', 'operator', 'status', 'trace', 'aa', 'ref', 'version'])(
     'ipref help names %s, and its own -help and --help say how it is used',
     command => {
       expect(run(join(ROOT, 'cli/ipref'), ['help']).out).toMatch(new RegExp(`^ {2}${command} {2,}`, 'm'))
@@ -53,6 +56,15 @@ describe('entry points', () => {
       expect(two).toEqual(one)
     },
   )
+
+  it('kubectl ipref asks the cluster', () => {
+    const kubectl = join(ROOT, 'cli/kubectl-ipref')
+    expect(run(kubectl, ['status', '-manifests', 'x'])).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('-kube'),
+    })
+    expect(run(kubectl, ['ref', '0-9a2'])).toMatchObject({ code: 0, out: expect.stringContaining('2466') })
+  })
 
   it('ipref is found through a symbolic link, from any folder', () => {
     symlinkSync(join(ROOT, 'cli/ipref'), join(folder, 'ipref'))
@@ -63,7 +75,10 @@ describe('entry points', () => {
     expect(run(NODE, [file, '--nonsense'])).toMatchObject({ code: 2, err: expect.stringContaining('usage') })
   })
 
-  it.each(['test/support/prepare', '.ci/run', 'cli/ipref'])('%s is a shell script without mistakes of syntax', file => {
-    expect(run('/bin/sh', ['-n', file])).toEqual({ code: 0, out: '', err: '' })
-  })
+  it.each(['test/support/prepare', '.ci/run', 'cli/ipref', 'cli/kubectl-ipref'])(
+    '%s is a shell script without mistakes of syntax',
+    file => {
+      expect(run('/bin/sh', ['-n', file])).toEqual({ code: 0, out: '', err: '' })
+    },
+  )
 })
