@@ -168,7 +168,8 @@ const status = object('What the operator has made of it, and what the gateways s
       encodedAddress: required(text('The address that stands for it here.', { least: 2, most: 45 })),
       dnsName: required(text('Its name in the internal zone.', { most: 253 })),
     }),
-    { most: MAX_HOSTS },
+    // one of each IP version
+    { most: 2 * MAX_HOSTS },
   ),
   gateway: text('The IprefGateway that carries the hosts.', { most: 253 }),
   observations: list(

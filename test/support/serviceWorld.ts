@@ -66,7 +66,7 @@ export class ServiceWorld {
     edit: (object: Kinds[Kind]) => void,
     namespace = 'shop',
   ) {
-    const object = (await this.store.get(kind, { name, namespace }))!
+    const object = (await this.store.get(kind, kindTable[kind].scope === 'Cluster' ? { name } : { name, namespace }))!
     edit(object)
     return this.store.update(kind, object)
   }
