@@ -775,6 +775,7 @@ export class Gateway {
     const tracer = new Tracer({
       config: () => this.#config,
       describe: of => this.#mapper.describe(of),
+      carrierOf: of => this.#kube?.carrierOf(of),
       storeFailing: () => this.#store.failing,
       peer: context => {
         const peer = find(context)

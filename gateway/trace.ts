@@ -34,6 +34,8 @@ export interface TracePorts {
     devmode: boolean
   }
   describe(address: Uint8Array): MappingRow | undefined
+  /** Another gateway of the cluster that packets to this address go to; undefined: this one. */
+  carrierOf(address: Uint8Array): string | undefined
   /** mappings cannot be written */
   storeFailing(): boolean
   peer(context: Uint8Array): PeerReport | undefined
@@ -81,6 +83,11 @@ export class Tracer {
     )
     if (ownEncoded.some(own => equalAddress(own, address)))
       return { steps: steps.all, verdict: `${text} is this gateway itself` }
+    const carrier = network && this.#ports.carrierOf(address)
+    if (carrier !== undefined) {
+      steps.right('gateway', `packets to ${text} go to gateway ${carrier}; ipref trace there says how they go on`)
+      return { steps: steps.all, verdict: `a packet to ${text} goes to gateway ${carrier} of this cluster` }
+    }
     const row = this.#ports.describe(address)
     if (!row) {
       const fix = network

@@ -26,7 +26,7 @@ import { isForbidden, type Refusal, refusalOf, released, waiting } from './netwo
 import type { NodeNetwork } from './nodeNetwork.ts'
 import type { NodeNetworkWanted } from './nodeTypes.ts'
 import { openStore } from './openStore.ts'
-import { type Placement, placementOf } from './placement.ts'
+import { carrierOf, type Placement, placementOf } from './placement.ts'
 import type { Observation } from './report.ts'
 import { KubeSource } from './source.ts'
 import { Uplink } from './uplink.ts'
@@ -291,6 +291,11 @@ export class KubeHost {
 
   get problems(): string[] {
     return [...this.unready, ...this.#uplink.problems, ...this.#source.problems, ...this.#routingProblems]
+  }
+
+  carrierOf(address: Uint8Array): string | undefined {
+    if (!this.#network || !this.#placement) return undefined
+    return carrierOf(address, { network: this.#network, name: this.#settings.kube.name, placement: this.#placement })
   }
 
   metrics(): string {

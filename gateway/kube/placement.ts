@@ -7,6 +7,7 @@
  *
  * With a single uplink every gateway keeps addresses of all slices, so that whoever is active next can have the mappings of the one before.
  */
+import { parsePrefix, prefixContains } from '../../ipref/address.ts'
 import type { Network, NetworkGateway } from '../../resources/network.ts'
 
 /** Resolvers that are asked one after the other by a gateway without a slice. */
@@ -48,6 +49,20 @@ export function placementOf({ network, name, isRefused, holder }: PlacementInput
   const pools = self ? network.gateways.flatMap(gateway => gateway.slices) : []
   if (active && active === self) return { role: 'active', pools, allocates: true, above: [], active: active.name }
   return { role: 'other', pools, allocates: false, above: active ? [active] : [], active: active?.name }
+}
+
+/** The other gateway that packets to an encoded address go to; undefined: this one, or nobody knows. */
+export function carrierOf(
+  address: Uint8Array,
+  { network, name, placement }: { network: Network; name: string; placement: Placement },
+): string | undefined {
+  if (network.uplink === 'single') return placement.active === name ? undefined : placement.active
+  const isIn = (text: string) => {
+    const slice = parsePrefix(text)
+    return slice !== undefined && prefixContains(slice, address)
+  }
+  const carrier = network.gateways.find(gateway => gateway.slices.some(isIn))?.name
+  return carrier === name ? undefined : carrier
 }
 
 /** May hold the Lease `ipref-uplink`. */

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { isForbidden, refusalOf } from '../../../../gateway/kube/network.ts'
-import { isCandidate, placementOf, standbysOf } from '../../../../gateway/kube/placement.ts'
-import { parsePrefix } from '../../../../ipref/address.ts'
+import { carrierOf, isCandidate, placementOf, standbysOf } from '../../../../gateway/kube/placement.ts'
+import { parseAddress, parsePrefix } from '../../../../ipref/address.ts'
 import type { Network, NetworkGateway } from '../../../../resources/network.ts'
 import { network } from '../../../support/clusterBuilders.ts'
 
@@ -76,6 +76,28 @@ describe('a single uplink', () => {
     expect(gateways.filter(one => isCandidate(all, one.name)).map(one => one.name)).toEqual(['a', 'b', 'c'])
     expect(standbysOf(all, 'b').map(one => one.name)).toEqual(['c', 'a'])
     expect(isCandidate(network({ gateways }), 'a')).toBe(false)
+  })
+})
+
+describe('who carries an encoded address', () => {
+  const carrier = (more: Partial<Network>, address: string, holder?: string) => {
+    const all = network({ gateways: abc, ...more })
+    const placement = placementOf({ network: all, name: 'a', isRefused: false, holder })
+    return carrierOf(parseAddress(address)!, { network: all, name: 'a', placement })
+  }
+
+  it('the gateway of the slice, or the active one; this one is not named', () => {
+    expect(['10.177.1.9', '10.177.2.9', '10.190.0.1'].map(text => carrier({}, text))).toEqual([
+      undefined,
+      'b',
+      undefined,
+    ])
+    const single = { uplink: 'single' } as const
+    expect([
+      carrier(single, '10.177.1.9', 'b'),
+      carrier(single, '10.177.2.9', 'a'),
+      carrier(single, '10.177.2.9'),
+    ]).toEqual(['b', undefined, undefined])
   })
 })
 
