@@ -80,6 +80,11 @@ async function showNetworks(lab: Lab, staysUp: boolean): Promise<Checks> {
   say('$ ipref trace web.news.example.net')
   const traced = ['trace', 'web.news.example.net', '-control-socket', networks.one.controlSocket]
   say((await networks.one.gateway.run([IPREF, ...traced])).stdout)
+  const ofFolder = ['-manifests', networks.manifests.one.folder]
+  say('\n$ ipref status -manifests network-1')
+  say((await networks.one.gateway.run([IPREF, 'status', ...ofFolder])).stdout)
+  say('$ ipref trace shop/web -manifests network-1')
+  say((await networks.one.gateway.run([IPREF, 'trace', 'shop/web', ...ofFolder])).stdout)
   say(whatToTry(lab, networks))
   return checks
 }
@@ -173,6 +178,7 @@ function whatToTry(lab: Lab, { one, two, three, manifests, zoneFile }: DemoNetwo
   ${on} gw-2 tcpdump -ni wan udp port 1045      # the tunnel
   ${on} gw-1 ${IPREF} trace web.news.example.net ${control}
   ${IPREF} status --watch ${control}
+  ${on} gw-1 ${IPREF} trace shop/web -manifests ${manifests.one.folder}
 Publish, move and withdraw hosts of networks 1 and 2: edit the YAML in
   ${manifests.one.folder}
   ${manifests.two.folder}

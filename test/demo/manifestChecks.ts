@@ -12,6 +12,7 @@ import { addressOf, type DemoNetworks, page, pings, serveSite } from './checks.t
 import type { ManifestFolder } from './manifests.ts'
 import { PUBLIC_DNS, sites } from './networks.ts'
 
+const IPREF = join(import.meta.dirname, '../../cli/ipref')
 const SITE = join(import.meta.dirname, 'site.ts')
 const CLOSED_WITHIN_MS = 1500
 const SLOWLY = { withinMs: 60_000, everyMs: 200 } as const
@@ -85,13 +86,27 @@ export async function showManifests(networks: DemoNetworks, checks: Checks): Pro
     folder.write('talk.yaml', chat('10.1.0.20', { name: 'talk' }))
     const line = await told(folder, 'shop/talk is not published: NameConflict')
     expectThat((await siteOn('amy')()) !== false, 'amy is not there any more')
+    const { code, text } = await traced(networks, 'talk')
+    expectThat(code === 1 && text.includes('NameConflict'), `ipref trace talk says\n${text}`)
     folder.remove('talk.yaml')
     await told(folder, 'shop/talk is withdrawn')
     return line
   })
+  await checks.check('ipref trace chat -manifests: from the object to its records, nothing is wrong', async () => {
+    const { code, last } = await traced(networks, 'chat')
+    expectSame('exit code', code, 0)
+    return last
+  })
   await checks.check('without the file it is withdrawn: its records first, then its mapping', () =>
     expectWithdrawn(networks),
   )
+}
+
+async function traced({ one, manifests }: DemoNetworks, name: string) {
+  const argv = [IPREF, 'trace', `shop/${name}`, '-manifests', manifests.one.folder]
+  const { code, stdout, stderr } = await one.gateway.run([...argv, '-control-socket', one.controlSocket])
+  const text = `${stdout}${stderr}`.trim()
+  return { code, text, last: text.split('\n').at(-1) ?? '' }
 }
 
 /** Until the terminal has shown it. */
