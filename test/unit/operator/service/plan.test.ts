@@ -248,6 +248,16 @@ describe('slots', () => {
     ])
   })
 
+  it('is not given back to one that was there before another, whose record is younger', () => {
+    const long = claim('9a3', { family: 'IPv6', releasedAt: ago(3 * 3_600_000) }, 'fd00::1')
+    const targets = { wanted: pair('b', '10.0.0.1', 'fd00::1') }
+    const inUse = withStatus(web, [mapping(0, '10.0.0.1', '2466', 'web-0')])
+    expect(plan({ object: inUse, own: [claim('9a2'), long], targets }).mappings[0]!.slot).toBe(1)
+    const left = claim('9a2', { releasedAt: ago(10_000) }, 'web-0')
+    expect(plan({ own: [left, long], targets }).mappings[0]!.slot).toBe(1)
+    expect(plan({ own: [long], targets }).mappings[0]!.slot).toBe(0)
+  })
+
   it('is free for a member of its ordinal only when others have forgotten who was there', () => {
     const own = [claim('9a2', { releasedAt: ago(1000) }, '10.0.0.9')]
     expect(shown(plan({ own, targets: wants('web-0=10.0.0.1') }))).toEqual(['1 10.0.0.1 (claim)'])
