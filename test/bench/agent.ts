@@ -3,8 +3,12 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Class, Type } from '../../dns/constants.ts'
+import { encodeMessage } from '../../dns/message.ts'
+import { parseName } from '../../dns/name.ts'
 import type { StatusReport } from '../../gateway/controlReports.ts'
 import { askControl } from '../../runtime/controlSocket.ts'
+import { askUdp } from '../support/dnsServer.ts'
 
 const HOSTS = 100_000
 const IPREF = join(import.meta.dirname, '../../cli/ipref')
@@ -13,6 +17,25 @@ const PORTS = [5421, 5422, 5423] as const
 
 // the low sixteen bits of a static reference stay below 4096
 const referenceOf = (i: number) => `${(((i >> 12) + 1) & 0xffff).toString(16)}-${(i & 0xfff).toString(16)}`
+
+async function lastHost(port: number): Promise<void> {
+  const name = parseName(`h${HOSTS - 1}.example.com.`)!
+  const query = encodeMessage({ id: 1, flags: 0, questions: [{ name, type: Type.TXT, class: Class.IN }] })
+  const answer = await askUdp(port, query, 500)
+  if (!answer || answer[7] === 0) throw new Error('not loaded yet')
+}
+
+async function answers(who: string, ask: () => Promise<unknown>): Promise<void> {
+  for (const end = performance.now() + PATIENCE_MS; ; ) {
+    try {
+      await ask()
+      return
+    } catch (error) {
+      if (performance.now() > end) throw new Error(`${who} does not answer: ${(error as Error).message}`)
+      await new Promise(resolve => setTimeout(resolve, 100))
+    }
+  }
+}
 
 export async function measureAgent(): Promise<number> {
   const folder = mkdtempSync(join(tmpdir(), 'ipref-bench-agent-'))
@@ -45,8 +68,9 @@ export async function measureAgent(): Promise<number> {
       ...['-mapper-socket', mapper, '-control-socket', control],
       ...['-metrics-address', 'off', '-health-address', 'off', '-log-level', 'warn'],
     ])
+    await answers('the gateway', () => askControl(control, { do: 'status' }))
     // zones of 100,000 names take a while to load
-    await new Promise(resolve => setTimeout(resolve, 4000))
+    for (const port of PORTS) await answers(`knotd on port ${port}`, () => lastHost(port))
     const begun = performance.now()
     const servers = PORTS.map(port => `127.0.0.1:${port}`).join(',')
     start(IPREF, [
