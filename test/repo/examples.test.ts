@@ -2,7 +2,7 @@
  * Every example in the pages is read by what it is written for. The word behind the fence says how:
  *
  *   zone ORIGIN [FILE]    the reader of zone files, and the lint of AA records         sh, console   commands of ours: their options are checked by the programs
- *   yaml ipref-config.yaml   settings of the platform
+ *   yaml ipref-config.yaml   settings of the platform                             yaml manifest   objects of our kinds
  *   yaml, corefile, key   written to FILE, where commands of the same page find them    hosts         the reader of hosts files
  *   knot, nsd, named      the program's own check, where it is installed                (nothing)     drawings: not read
  *
@@ -20,7 +20,10 @@ import { parseGatewayConfig } from '../../gateway/config.ts'
 import { parseAgentConfig } from '../../gateway/dns/agentConfig.ts'
 import { parseResolverConfig } from '../../gateway/dns/resolverConfig.ts'
 import { parseHostsFile } from '../../ipref/hostsFile.ts'
+import { parseOperatorConfig } from '../../operator/operatorOptions.ts'
 import { parseConfig } from '../../resources/config.ts'
+import { parseManifests } from '../../resources/manifests.ts'
+import { validate } from '../../resources/schema/tables.ts'
 import { ROOT, read } from './files.ts'
 
 interface Example {
@@ -78,6 +81,7 @@ const programs: Readonly<Record<string, (argv: readonly string[]) => object>> = 
   gateway: argv => parseGatewayConfig(argv, readFile),
   resolver: argv => parseResolverConfig(argv, readFile),
   'dns-agent': argv => parseAgentConfig(argv, readFile),
+  operator: argv => parseOperatorConfig(argv, readFile),
 }
 
 /** Words of each command of ours; a console has them behind `$`. */
@@ -120,7 +124,7 @@ describe('commands', () => {
     expect(programs[one.program]!(argv)).toHaveProperty('config')
   })
 
-  it('all three programs are shown', () => {
+  it('all programs are shown', () => {
     const shown = new Set(commands.map(({ program }) => program))
     expect(Object.keys(programs).filter(program => !shown.has(program))).toEqual([])
   })
@@ -136,7 +140,14 @@ describe('settings', () => {
     expect(parseConfig(text, page)).toHaveProperty('config')
   })
 
-  it.each(of('yaml').filter(({ words }) => !words.includes('ipref-config.yaml')))(
+  it.each(ofYaml('manifest'))('$page:$line are objects of ours', ({ text, page }) => {
+    const { declared, problems } = parseManifests(page, text)
+    expect(problems).toEqual([])
+    expect(declared.length).toBeGreaterThan(0)
+    expect(declared.flatMap(({ kind, object }) => validate(kind, object, undefined))).toEqual([])
+  })
+
+  it.each(of('yaml').filter(({ words }) => !words.some(word => word === 'ipref-config.yaml' || word === 'manifest')))(
     '$page:$line is a configuration of the gateway',
     ({ page, text }) => {
       const parsed = parseGatewayConfig(['-config', 'example.yaml'], path =>

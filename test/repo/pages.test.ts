@@ -7,6 +7,7 @@ import { resolverMetricTable } from '../../gateway/dns/resolverReports.ts'
 import { metricTable } from '../../gateway/metrics.ts'
 import { options } from '../../gateway/options.ts'
 import { faultDescriptions, faultNames } from '../../ipref/faults.ts'
+import { operatorMetricTable } from '../../operator/metrics.ts'
 import { generatedPages } from '../support/writeDocs.ts'
 import { ROOT, read } from './files.ts'
 
@@ -64,7 +65,7 @@ describe('generated pages', () => {
     expect(read(page)).toBe(render())
   })
 
-  it.each([...metricTable, ...resolverMetricTable, ...publishMetricTable])(
+  it.each([...metricTable, ...resolverMetricTable, ...publishMetricTable, ...operatorMetricTable])(
     '$name is named and explained as a metric of ours',
     ({ name, kind, help }) => {
       expect(name).toMatch(/^ipref_[a-z0-9_]+$/)

@@ -1,14 +1,20 @@
 /** `npm run docs`: writes the pages that are made from the program itself. test/repo compares them. */
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { agentProgram } from '../../gateway/dns/agentOptions.ts'
 import { resolverProgram } from '../../gateway/dns/resolverOptions.ts'
 import { renderMetricsPage } from '../../gateway/metrics.ts'
 import { gatewayProgram } from '../../gateway/options.ts'
+import { operatorMetricTable } from '../../operator/metrics.ts'
+import { operatorProgram } from '../../operator/operatorOptions.ts'
 import { crdPath, renderCrd } from '../../resources/schema/crd.ts'
 import { renderResourcesPage } from '../../resources/schema/page.ts'
 import { ownKinds } from '../../resources/schema/tables.ts'
 import { optionTables } from '../../runtime/settings.ts'
+import { chartFiles } from './chartFiles.ts'
+import { withReasons } from './writeReasons.ts'
+
+const ROOT = join(import.meta.dirname, '../..')
 
 function renderOptionsPage(): string {
   const lines = [
@@ -26,22 +32,36 @@ function renderOptionsPage(): string {
     'resolver-upstream: 192.0.2.53',
     '```',
   ]
-  for (const program of [gatewayProgram, resolverProgram, agentProgram])
+  for (const program of [gatewayProgram, resolverProgram, agentProgram, operatorProgram])
     lines.push('', `## \`${program.command}\``, ...optionTables(program))
   return `${lines.join('\n')}\n`
 }
 
+function renderMetrics(): string {
+  const rows = operatorMetricTable.map(
+    ({ name, kind, labels, help }) => `| \`${name}\` | ${kind} | ${labels.map(l => `\`${l}\``).join(', ')} | ${help} |`,
+  )
+  const head = ['| name | kind | labels | meaning |', '| --- | --- | --- | --- |']
+  return [renderMetricsPage(), '## Operator', '', ...head, ...rows, ''].join('\n')
+}
+
+/** Pages of which a part is written by hand. */
+function completed(path: string, complete: (text: string) => string): string {
+  return complete(readFileSync(join(ROOT, path), 'utf8'))
+}
+
 export const generatedPages: Readonly<Record<string, () => string>> = {
-  'docs/metrics.md': renderMetricsPage,
+  'docs/metrics.md': renderMetrics,
   'docs/options.md': renderOptionsPage,
   'docs/resources.md': renderResourcesPage,
+  'docs/operator.md': () => completed('docs/operator.md', withReasons),
   ...Object.fromEntries(ownKinds.map(kind => [crdPath(kind), () => renderCrd(kind)])),
+  ...chartFiles,
 }
 
 if (import.meta.main) {
-  const root = join(import.meta.dirname, '../..')
   for (const [path, render] of Object.entries(generatedPages)) {
-    mkdirSync(dirname(join(root, path)), { recursive: true })
-    writeFileSync(join(root, path), render())
+    mkdirSync(dirname(join(ROOT, path)), { recursive: true })
+    writeFileSync(join(ROOT, path), render())
   }
 }
