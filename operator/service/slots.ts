@@ -78,7 +78,7 @@ class SlotTable {
     const inUse = new Set(mapped.map(({ slot }) => slot))
     const left = own.flatMap(claim => (claim.spec.uid === object.metadata.uid ? leavingOf(claim) : []))
     for (const { slot, leftAt } of left)
-      if (!inUse.has(slot)) this.#freeAt.set(slot, Math.max(this.#freeAt.get(slot) ?? 0, leftAt + twoTtlMs))
+      this.#freeAt.set(slot, Math.max(this.#freeAt.get(slot) ?? 0, leftAt + twoTtlMs))
     // those of the slot's last days alone: whoever was there before is a stranger again
     for (const { slot, leftAt, holder } of left)
       if (holder !== '' && !inUse.has(slot) && this.#freeAt.get(slot) === leftAt + twoTtlMs)

@@ -31,6 +31,8 @@ export class ServiceWorld {
   readonly clock = new ManualClock()
   readonly folder = mkdtempSync(join(MEMORY, 'ipref-service-'))
   store!: DirectoryStore
+  /** of whichever operator is at work */
+  readonly publication = new TestPublication()
 
   static async open(): Promise<ServiceWorld> {
     const world = new ServiceWorld()
@@ -101,7 +103,7 @@ export class ServiceWorld {
   }
 
   async start(store: ResourceStore = this.store, config: Config = settings()): Promise<Operator> {
-    const operator = new Operator(store, this.clock, config)
+    const operator = new Operator(store, this, config)
     await operator.start()
     return operator
   }
@@ -155,21 +157,20 @@ export class TestPublication implements Publication {
 }
 
 export class Operator {
-  readonly publication = new TestPublication()
   readonly cluster: Cluster
   readonly worker: Worker
   /** every end of a reconcile */
   readonly results: string[] = []
   readonly #clock: ManualClock
 
-  constructor(store: ResourceStore, clock: ManualClock, config: Config) {
+  constructor(store: ResourceStore, { clock, publication }: ServiceWorld, config: Config) {
     this.#clock = clock
     this.cluster = new Cluster(store, config, silentLog)
     const book = new ReferenceBook(store, () => this.cluster.config.referenceLength)
     this.cluster.listen('IprefReference', change => void book.change(change))
     const gateways = () => this.cluster.gateways()
     const controller = new ServiceController({
-      ...{ store, cluster: this.cluster, book, publication: this.publication, gateways, clock },
+      ...{ store, cluster: this.cluster, book, publication, gateways, clock },
       events: new Events({ store, clock, log: silentLog, namespace: 'ipref' }),
     })
     this.worker = new Worker({

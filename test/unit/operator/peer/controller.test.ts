@@ -253,12 +253,16 @@ describe('two peers', () => {
     // all are decided on before the view shows what was written
     store.isLagging = true
     await settle()
+    const given = async () =>
+      (await Promise.all(names.map(status))).flatMap(({ hosts: rows = [] }) =>
+        rows.map(({ encodedAddress }) => encodedAddress),
+      )
+    const early = await given()
+    expect([early.length > 1000, new Set(early).size]).toEqual([true, early.length])
     store.isLagging = false
     store.release()
     await advance(10_000, 1000)
-    const all = (await Promise.all(names.map(status))).flatMap(({ hosts: rows = [] }) =>
-      rows.map(({ encodedAddress }) => encodedAddress),
-    )
+    const all = await given()
     expect([all.length, new Set(all).size]).toEqual([8 * 512, 8 * 512])
   }, 60_000)
 

@@ -250,11 +250,11 @@ describe('the end of an object', () => {
   })
 
   it('first the records, one TTL later the mapping and the object, at last the claim', async () => {
-    operator.publication.isGone = false
+    world.publication.isGone = false
     await world.remove('IprefService', 'web')
     await operator.advance(10_000, 2000)
     expect(await world.mapped('web')).toHaveLength(1)
-    operator.publication.isGone = true
+    world.publication.isGone = true
     await operator.advance(2000)
     expect((await world.object('web'))!.status!.withdrawnAt).toBeDefined()
     await operator.advance(56_000, 2000)
@@ -269,7 +269,7 @@ describe('the end of an object', () => {
   })
 
   it('comes after ten minutes whatever is left of its records', async () => {
-    operator.publication.isGone = false
+    world.publication.isGone = false
     await world.remove('IprefService', 'web')
     await operator.advance(598_000, 2000)
     expect(await world.object('web')).toBeDefined()
@@ -288,12 +288,11 @@ describe('the end of an object', () => {
   })
 
   it('comes after ten minutes of operators that were started again and again', async () => {
-    operator.publication.isGone = false
+    world.publication.isGone = false
     await world.remove('IprefService', 'web')
     for (let i = 0; i < 11; i++) {
       await operator.stop()
       operator = await world.start()
-      operator.publication.isGone = false
       await operator.advance(58_000, 29_000)
     }
     expect(await world.object('web')).toBeUndefined()
@@ -302,7 +301,7 @@ describe('the end of an object', () => {
   it('comes at once where nothing was published', async () => {
     await world.put(publishing('lost'))
     await operator.settle()
-    operator.publication.isGone = false
+    world.publication.isGone = false
     await world.remove('IprefService', 'lost')
     await operator.settle()
     expect(await world.object('lost')).toBeUndefined()
@@ -382,6 +381,25 @@ describe('the end of an object', () => {
     operator = await world.start()
     expect(await world.reference('web')).toBe(reference)
     expect(await world.faults()).toEqual([])
+  })
+
+  it('gone for long while there is no operator, its claim stays with who shares the reference', async () => {
+    await world.put(publishing('shared', { target: { service: { name: 'web' } } }))
+    await operator.settle()
+    const reference = await world.reference('web')
+    await operator.stop()
+    await world.remove('IprefService', 'web')
+    await world.change('IprefService', 'web', ({ metadata }) => {
+      metadata.finalizers = []
+    })
+    const [claim] = await world.claims()
+    await world.store.update('IprefReference', {
+      ...claim!,
+      spec: { ...claim!.spec, releasedAt: '2029-12-01T00:00:00Z' },
+    })
+    operator = await world.start()
+    expect([await world.reference('shared'), await world.faults()]).toEqual([reference, []])
+    expect([...world.store.requests.keys()].filter(name => name.startsWith('delete IprefReference'))).toEqual([])
   })
 
   it('gone while there is no operator, its claims go after the hold time', async () => {

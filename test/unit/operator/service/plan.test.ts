@@ -411,6 +411,13 @@ describe('a given reference', () => {
     expect(done(stranger(ago(24 * 3_600_000)))).toEqual(['adopt 9a2'])
   })
 
+  it('of an object that is gone stays with who shared it, of whatever namespace', () => {
+    const before = withStatus(object, [mapping(0, '10.96.0.10', '2466')])
+    const gone = { claim: claim('9a2', { namespace: 'other', releasedAt: ago(1000) }), owner: 'other/old', gone: true }
+    const made = plan({ object: before, holderOf: () => gone, askerOf: () => 'shop/old' })
+    expect([shown(made), done(made)]).toEqual([['0 10.96.0.10 2466'], ['adopt 9a2']])
+  })
+
   it('for an address that an older object has under another is refused', () => {
     const made = plan({ object, mappedAt: () => [{ reference: '77', owner: 'shop/old', isOlder: true }] })
     expect(why(made)).toContain('AddressAlreadyReferenced')

@@ -133,6 +133,14 @@ describe('a Service by its ClusterIP', () => {
       'a pod on the host network',
       { slices: [slice(['192.168.0.1'])], pods: [pod('host', ['192.168.0.1'], { spec: { hostNetwork: true } })] },
     ],
+    [
+      'a pod that has the address of a node',
+      {
+        slices: [slice(['192.168.0.1'])],
+        pods: [pod('odd', ['192.168.0.1'])],
+        forbidden: { '192.168.0.1': 'a node' },
+      },
+    ],
     ['the metadata service of the cloud', { slices: [slice(['169.254.169.254'])], allowed: ['0.0.0.0/0'] }],
     ['loopback', { slices: [slice(['127.0.0.1'])], allowed: ['0.0.0.0/0'] }],
     ['an address outside that nobody allowed', { slices: [slice(['198.51.100.9'])] }],

@@ -77,7 +77,7 @@ async function put(
 
 describe('a change of', () => {
   beforeEach(async () => {
-    await put('web', { target: { service: { name: 'web' } }, reference: '2466' }, mapped('10.96.0.1', '2466'))
+    await put('web', { target: { service: { name: 'web' } } }, mapped('10.96.0.1', '2466'))
     await put('pods', { target: { pods: { selector: { matchLabels: { app: 'web' } } } } }, mapped('10.244.0.1', '2467'))
     await put('lab', { target: { address: '192.0.2.7' } }, mapped('192.0.2.7', '2468'))
     await put('other', { target: { service: { name: 'other' } } }, mapped('10.96.0.9', '2469'))
@@ -86,17 +86,19 @@ describe('a change of', () => {
   })
 
   it('an object: itself, and whoever asks for its name, its reference, or has its address', async () => {
+    await put('asks', { target: { address: '192.0.2.8' }, reference: '2467' })
+    added()
     await put('rival', { hostname: 'web', reference: '2467' })
-    expect(added()).toEqual(['shop/rival', 'shop/web'])
+    expect(added()).toEqual(['shop/asks', 'shop/rival', 'shop/web'])
     await world.change('IprefService', 'rival', one => {
       one.spec.ttlSeconds = 5
     })
-    expect(added()).toEqual(['shop/rival', 'shop/web'])
+    expect(added()).toEqual(['shop/asks', 'shop/rival', 'shop/web'])
     const rival = (await world.object('rival'))!
     await world.store.updateStatus('IprefService', { ...rival, status: mapped('192.0.2.7', '2469') })
     expect(added()).toEqual(['shop/lab', 'shop/other', 'shop/rival'])
     await world.remove('IprefService', 'rival')
-    expect(added()).toEqual(['shop/lab', 'shop/other', 'shop/rival', 'shop/web'])
+    expect(added()).toEqual(['shop/asks', 'shop/lab', 'shop/other', 'shop/rival', 'shop/web'])
   })
 
   it("an object's conditions: itself alone", async () => {
@@ -119,10 +121,12 @@ describe('a change of', () => {
       ...{ apiVersion: API_VERSION, kind: 'IprefReference', metadata: { name: '9a2' } },
       spec: { namespace: 'shop', name: 'gone', uid: 'x', slot: 0, family: 'IPv4' },
     }
+    await put('asks', { target: { address: '192.0.2.8' }, reference: '2466' })
+    added()
     await world.put(claim)
-    expect(added()).toEqual(['shop/gone', 'shop/web'])
+    expect(added()).toEqual(['shop/asks', 'shop/gone', 'shop/web'])
     await world.store.delete('IprefReference', { name: '9a2' })
-    expect(added()).toEqual(['shop/gone', 'shop/web'])
+    expect(added()).toEqual(['shop/asks', 'shop/gone', 'shop/web'])
   })
 
   it('a Service or one of its slices: what publishes it', async () => {
