@@ -96,12 +96,27 @@ export class Cluster {
     return new ByKey<'IprefService'>(object => namesAsked(object, this.#config))
   }
 
-  /** Resolves when every kind has been listed once. */
+  /** Resolves when every kind has been listed once; rejects with all that may not be seen, for nothing is decided on half of a cluster. */
   async start(): Promise<void> {
-    for (const kind of WATCHED) await this.#watch(kind)
+    const refusals: string[] = []
+    for (const kind of WATCHED) {
+      const refusal = await this.#watch(kind)
+      if (refusal === undefined) continue
+      if (OPTIONAL.has(kind)) this.#log.warn({ kind }, `${refusal}; it goes on without`)
+      else refusals.push(refusal)
+    }
+    if (refusals.length === 0) return
+    this.stop()
+    throw new Error(
+      [
+        ...refusals,
+        'without these nothing can be decided: apply the CRDs, and give the role of the operator what is missing',
+      ].join('\n'),
+    )
   }
 
-  async #watch<Kind extends WatchedKind>(kind: Kind): Promise<void> {
+  /** Why the kind cannot be seen. */
+  async #watch<Kind extends WatchedKind>(kind: Kind): Promise<string | undefined> {
     try {
       const view = await this.#store.watch(
         kind,
@@ -112,8 +127,10 @@ export class Cluster {
         },
       )
       this.#views.set(kind, view as unknown as Watched<WatchedKind>)
+      return undefined
     } catch (error) {
-      if (!(error instanceof StoreError && error.code === 'NoSuchKind' && OPTIONAL.has(kind))) throw error
+      if (!(error instanceof StoreError && (error.code === 'NoSuchKind' || error.code === 'Forbidden'))) throw error
+      return error.message
     }
   }
 
