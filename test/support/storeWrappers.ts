@@ -56,15 +56,22 @@ export class PassingStore implements ResourceStore {
 
 /** The program behind it ends at its n-th write: just before it, or just after, when nobody hears of it any more. Events do not count. */
 export class CrashingStore extends PassingStore {
-  readonly #at: number
-  readonly #when: 'before' | 'after'
+  #at: number
+  #when: 'before' | 'after'
   writes = 0
   hasEnded = false
 
-  constructor(inner: ResourceStore, at: number, when: 'before' | 'after') {
+  constructor(inner: ResourceStore, at = Number.POSITIVE_INFINITY, when: 'before' | 'after' = 'before') {
     super(inner)
     this.#at = at
     this.#when = when
+  }
+
+  /** Writes are counted from now. */
+  arm(at: number, when: 'before' | 'after'): void {
+    this.#at = at
+    this.#when = when
+    this.writes = 0
   }
 
   protected override async write<Result>(verb: Verb, kind: KindName, run: () => Promise<Result>): Promise<Result> {
@@ -124,6 +131,29 @@ export class LaggingStore extends PassingStore {
 
   release(count = this.#queue.length): void {
     for (const take of this.#queue.splice(0, count)) take()
+  }
+}
+
+/** Somebody else is faster: `meddle` is done just before the n-th write of the kind, once. */
+export class MeddledStore extends PassingStore {
+  #left = Number.POSITIVE_INFINITY
+  #kind: KindName = 'IprefService'
+  #meddle: () => Promise<void> = async () => {}
+  hasMeddled = false
+
+  arm(kind: KindName, at: number, meddle: () => Promise<void>): void {
+    this.#kind = kind
+    this.#left = at
+    this.#meddle = meddle
+    this.hasMeddled = false
+  }
+
+  protected override async write<Result>(verb: Verb, kind: KindName, run: () => Promise<Result>): Promise<Result> {
+    if (kind === this.#kind && --this.#left === 0) {
+      await this.#meddle()
+      this.hasMeddled = true
+    }
+    return super.write(verb, kind, run)
   }
 }
 
