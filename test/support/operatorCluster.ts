@@ -33,6 +33,7 @@ import { silentLog } from './silentLog.ts'
 
 export const NAMESPACE = 'ipref'
 export const SHOP = 'shop'
+const GATEWAY = 'edge'
 const CONTEXT = '198.51.100.1'
 const ZONES = { internal: 'in.example.com', public: 'example.com' } as const
 const PATIENCE_MS = 90_000
@@ -177,7 +178,7 @@ readBack: ${inOneProcess ? '{mode: Off}' : `{servers: ["${server}"]}`}
   // ---- a gateway
 
   /** Its side of the cluster; mappings end here. */
-  async startGateway(name = 'edge'): Promise<void> {
+  async startGateway(name = GATEWAY): Promise<void> {
     const store = await KubernetesStore.open({ kubeconfig: this.kubeconfig, fieldManager: 'ipref-gateway' })
     const source = new KubeSource(
       {
@@ -278,10 +279,10 @@ readBack: ${inOneProcess ? '{mode: Off}' : `{servers: ["${server}"]}`}
     const objects = await this.users.list('IprefService')
     const faults: string[] = []
     const names = new Set([...Object.keys(wanted), ...objects.map(({ metadata }) => metadata.name)])
-    const gateways = await this.users.list('IprefGateway')
+    const observed = (await this.users.get('IprefGateway', { name: GATEWAY }))?.status?.observedResourceVersion
     for (const name of names) {
       const object = objects.find(({ metadata }) => metadata.name === name)
-      const problem = problemOf(wanted[name], object, gateways[0]?.status?.observedResourceVersion)
+      const problem = problemOf(wanted[name], object, observed)
       if (problem !== undefined) faults.push(`${name}: ${problem}`)
     }
     if (faults.length > 0) return faults
