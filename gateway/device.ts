@@ -4,6 +4,7 @@
  */
 import { equalAddress, familyOf, formatAddress, formatPrefix, type Prefix, prefixesOverlap } from '../ipref/address.ts'
 import { renderRemoval } from './hostFilter.ts'
+import { isVxlanName, ROUTE_PROTOCOL } from './kube/nodeMarks.ts'
 import {
   addAddress,
   addRoute,
@@ -85,13 +86,13 @@ export function deviceProblem(settings: DeviceSettings): string | undefined {
   return lost ? `route to ${formatPrefix(lost)} is gone` : undefined
 }
 
-/** An encoding network must not contain addresses that this host reaches otherwise. */
+/** An encoding network must not contain addresses that this host reaches otherwise. What leads to other gateways' slices is ours (kube/nodeNetwork.ts). */
 export function overlapWithHost(settings: DeviceSettings): string | undefined {
   const own = linkByName(settings.name)?.index
   const names = new Map(listLinks().map(link => [link.index, link.name]))
   for (const network of settings.encodingNetworks) {
     for (const { address, index } of listAddresses()) {
-      if (index === own || familyOf(address) !== network.family) continue
+      if (index === own || familyOf(address) !== network.family || isVxlanName(names.get(index) ?? '')) continue
       const prefix: Prefix = { family: network.family, address, length: address.length * 8 }
       if (prefixesOverlap(network, prefix)) {
         return `${formatAddress(address)} on ${names.get(index) ?? 'this host'} lies in the encoding network ${formatPrefix(network)}; choose another with -encode-net`
@@ -99,6 +100,7 @@ export function overlapWithHost(settings: DeviceSettings): string | undefined {
     }
     for (const route of listRoutes()) {
       if (route.interfaceIndex === own || route.length === 0 || familyOf(route.destination) !== network.family) continue
+      if (route.protocol === ROUTE_PROTOCOL) continue
       const prefix: Prefix = { family: network.family, address: route.destination, length: route.length }
       if (route.length >= network.length && prefixesOverlap(network, prefix)) {
         return `the route to ${formatPrefix(prefix)} on ${names.get(route.interfaceIndex) ?? 'this host'} lies in the encoding network ${formatPrefix(network)}; choose another with -encode-net`

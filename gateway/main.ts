@@ -4,6 +4,7 @@ import { createLogger, type Logger } from '../runtime/log.ts'
 import { type GatewayConfig, parseGatewayConfig } from './config.ts'
 import { removeDevice } from './device.ts'
 import { Gateway, version } from './gateway.ts'
+import { removeNodeNetwork } from './kube/nodeNetwork.ts'
 
 /** Resolves to the exit code: 0; 1: could not start or do its work; 2: the configuration is wrong. */
 export async function main(argv: readonly string[]): Promise<number> {
@@ -53,7 +54,7 @@ function say(text: string, code: number): number {
 }
 
 async function cleanup(tunName: string): Promise<number> {
-  const problems = await removeDevice(tunName)
+  const problems = [...(await removeNodeNetwork()), ...(await removeDevice(tunName))]
   for (const problem of problems) process.stderr.write(`ipref gateway -cleanup: ${problem}\n`)
   return problems.length === 0 ? 0 : 1
 }

@@ -14,7 +14,7 @@
  * uplink its two halves lead to the active gateway's node. A node without a gateway refuses encoded addresses that are in no slice.
  */
 import { formatPrefix, type IpFamily, parseAddress, parsePrefix } from '../../ipref/address.ts'
-import { RULE_FAMILIES, VXLAN_NAMES } from './nodeMarks.ts'
+import { DUMMY_ADDRESS, RULE_FAMILIES, VXLAN_NAMES } from './nodeMarks.ts'
 import type {
   Desired,
   GatewayPlace,
@@ -91,7 +91,7 @@ export function wantedProblems(wanted: NodeNetworkWanted): string[] {
 
 /** Addresses of which this node must know the way before it can decide. */
 export function addressesToReach(wanted: NodeNetworkWanted): string[] {
-  return machinesOf(wanted).flatMap(machine => [...machine.addresses, ...machine.podNetworks.map(firstAddress)])
+  return machinesOf(wanted).flatMap(machine => machine.addresses)
 }
 
 function machinesOf(wanted: NodeNetworkWanted): Machine[] {
@@ -136,7 +136,7 @@ class Desire {
     const returns = this.#returnRoutes()
     return {
       links,
-      addresses: this.#probeAddresses(links),
+      addresses: this.#addresses(links),
       ...this.#neighbours(links),
       routes: [...routes, ...this.#probeRoutes(), ...returns],
       rules: this.#families.flatMap(family =>
@@ -211,13 +211,16 @@ class Desire {
     return { neighbours: distinct(neighbours), forwarding }
   }
 
-  #probeAddresses(links: readonly LinkWanted[]): Desired['addresses'] {
+  /** One for the filter of each link, and those that answer probes. */
+  #addresses(links: readonly LinkWanted[]): Desired['addresses'] {
+    const dummies = links.map(({ name }) => ({ device: name, address: DUMMY_ADDRESS }))
     const device = links[0]?.name
-    if (!device || this.#wanted.mode !== 'auto') return []
-    return this.#families.flatMap(family => {
+    if (!device || this.#wanted.mode !== 'auto') return dummies
+    const probed = this.#families.flatMap(family => {
       const slice = ofFamily(this.#wanted.own.slices, family)[0]
       return slice ? [{ device, address: hostPrefix(firstAddress(slice)) }] : []
     })
+    return [...dummies, ...probed]
   }
 
   // ---- ways
@@ -338,11 +341,13 @@ class Desire {
   }
 
   #probe(machine: Machine, family: IpFamily): Probe | undefined {
-    if (this.#wanted.mode !== 'auto' || !this.#directHop(machine, family)) return undefined
+    const hop = this.#wanted.mode === 'auto' ? this.#directHop(machine, family) : undefined
+    if (!hop) return undefined
     const theirSlices = machine.gateways.flatMap(gateway => gateway.slices)
     const source = probeAddress(this.#wanted.own.slices, this.#ownAddress(family), family)
     const destination = probeAddress(theirSlices, ofFamily(machine.addresses, family)[0], family)
-    return source && destination ? { key: probeKey(machine.nodeName, family), source, destination } : undefined
+    const key = probeKey(machine.nodeName, family)
+    return source && destination ? { key, source, destination, via: hop.via } : undefined
   }
 
   // ---- rules
@@ -375,26 +380,28 @@ class Desire {
     }
   }
 
-  /** Packets of others' pods that a strict reverse path filter of this node would drop. With `auto` the others are told by the answer to their probes. */
   #strictFilters(): string[] {
-    if (this.#wanted.mode !== 'direct') return []
-    return this.#machines
-      .filter(machine => isStrictTowards(machine.podNetworks, this.#directHop(machine, 4)?.device, this.#around))
-      .map(machine => {
-        const device = this.#directHop(machine, 4)!.device
-        return `the reverse path filter of ${device} is strict and drops packets of pods of node ${machine.nodeName}, to which the way back is another; set net.ipv4.conf.${device}.rp_filter to 2, or nodeNetwork to vxlan`
-      })
+    if (this.#wanted.mode !== 'direct' || this.#wanted.tun === undefined) return []
+    return this.#machines.flatMap(machine => {
+      const device = this.#directHop(machine, 4)?.device
+      if (!device || !isStrictTowards(machine.podNetworks, device, this.#around)) return []
+      return [
+        `the reverse path filter of ${device} is strict, and where the way back to pods of node ${machine.nodeName} leads is not known: their packets may be dropped; set net.ipv4.conf.${device}.rp_filter to 2, or nodeNetwork to vxlan`,
+      ]
+    })
   }
 }
 
-/** Would a strict filter drop what pods of another node send by this link? IPv6 has no such filter in the kernel. */
+/**
+ * May a strict filter drop what pods of another node send to our TUN by this link? Where we know their networks, our own way back to them is by the same
+ * link and the filter sees it; else the CNI's is, and with an overlay that is another. IPv6 has no such filter in the kernel.
+ */
 export function isStrictTowards(
   podNetworks: readonly string[],
-  device: string | undefined,
-  around: Pick<Surroundings, 'ways' | 'strict'>,
+  device: string,
+  around: Pick<Surroundings, 'overlays' | 'strict'>,
 ): boolean {
-  if (device === undefined || !around.strict.has(device)) return false
-  return ofFamily(podNetworks, 4).some(network => around.ways.get(firstAddress(network))?.device !== device)
+  return around.strict.has(device) && around.overlays.length > 0 && ofFamily(podNetworks, 4).length === 0
 }
 
 function probeAddress(slices: readonly string[], node: string | undefined, family: IpFamily): string | undefined {

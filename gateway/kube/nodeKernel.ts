@@ -185,7 +185,7 @@ export function carryOut(change: Change): void {
       return link && isOurs(link) ? removeLink(link.index) : undefined
     }
     case 'add-address':
-      return addAddress({ index: indexOf(change.device), ...prefixOf(change.address) })
+      return addAddress({ index: indexOf(change.device), ...prefixOf(change.address), choice: 'never' })
     case 'remove-address':
       return removeAddress({ index: indexOf(change.device), ...prefixOf(change.address) })
     case 'set-neighbour':

@@ -14,6 +14,11 @@ export const RULE_PRIORITY = 1045
 /** By family of the network below. */
 export const VXLAN_NAMES = { 4: 'ipref-vx', 6: 'ipref-vx6' } as const
 export const VXLAN_ALIAS = 'ipref node network: removed by ipref gateway -cleanup'
+/**
+ * The dummy address of RFC 7600, on each VXLAN link of ours: a loose reverse path filter drops, at a link without any IPv4 address, all sources that it
+ * would answer by another link (Linux net/ipv4/fib_frontend.c, __fib_validate_source, no_addr).
+ */
+export const DUMMY_ADDRESS = '192.0.0.8/32'
 export const VNI = 1045
 export const VXLAN_PORT = 1046
 export const PROBE_PORT = 1047

@@ -14,7 +14,7 @@ import { listNft, nftGeneration, runNft } from '../sys/nft.ts'
 import { addressesToReach, desire, familyOfText, firstAddress, isStrictTowards, wantedProblems } from './nodeDesired.ts'
 import { droppedBy, droppingChains, type Sample } from './nodeForward.ts'
 import { carryOut, readCurrent, readSetting, readSurroundings, removeMarked } from './nodeKernel.ts'
-import { NODE_TABLE, VXLAN_NAMES } from './nodeMarks.ts'
+import { isVxlanName, NODE_TABLE, VXLAN_NAMES } from './nodeMarks.ts'
 import { type Change, type Current, describeChange, planNode } from './nodePlan.ts'
 import { ProbeLedger, ProbeSockets } from './nodeProbe.ts'
 import {
@@ -25,7 +25,7 @@ import {
   renderTable,
   TABLE_REMOVAL,
 } from './nodeTable.ts'
-import type { Desired, NodeNetworkWanted, NodePath, Surroundings } from './nodeTypes.ts'
+import type { Desired, NodeNetworkWanted, NodePath, Probe, RouteWanted, Surroundings } from './nodeTypes.ts'
 
 const TABLE = `table inet ${NODE_TABLE}`
 /** Packets that came into FORWARD, none of which left it, before that is called a problem. */
@@ -93,8 +93,8 @@ export class NodeNetwork {
     this.#settings = settings
     this.#ports = ports
     this.#sockets = new ProbeSockets({
-      onAnswer: (from, message) => this.#ledger.answered(from, message),
-      isStrictTowards: asking => this.#isStrictTowards(asking),
+      onMessage: (from, message) => this.#ledger.heard(from, message),
+      stateTowards: asking => ({ isReady: this.#ledger.isReady(asking), isStrict: this.#isStrictTowards(asking) }),
     })
   }
 
@@ -112,7 +112,7 @@ export class NodeNetwork {
   check(): Promise<NodeNetworkReport> {
     return this.#inTurn(async () => {
       if (!this.#wanted) return this.#report
-      for (const { probe, nonce } of this.#ledger.due(this.#ports.nowMs())) this.#sockets.send(probe, nonce)
+      for (const { probe, ...question } of this.#ledger.due(this.#ports.nowMs())) this.#sockets.ask(probe, question)
       const surveys = this.#ports.nowMs() - this.#surveyedAt >= this.#settings.surveyEveryMs
       return this.#bringAbout({ surveys })
     })
@@ -148,12 +148,11 @@ export class NodeNetwork {
     let paths: NodePath[] = []
     try {
       if (surveys || !this.#around) this.#around = this.#ports.surroundings(addressesToReach(wanted))
-      const desired = desire(wanted, { ...this.#around, proved: this.#ledger.proved() })
+      const desired = this.#desire(wanted, this.#around)
       paths = desired.paths
       problems.push(...desired.problems)
       changes.push(...(await this.#bringTable(desired)))
       this.#bringKernel(desired, changes, problems)
-      this.#ledger.setProbes(desired.probes)
       this.#sockets.listen([...new Set(desired.probes.map(probe => probe.source))])
       if (surveys) await this.#survey(wanted)
     } catch (error) {
@@ -166,6 +165,15 @@ export class NodeNetwork {
       counters: this.#counters,
     }
     return this.#report
+  }
+
+  /** At the first round, ways that are in use count as proved: a restart does not change them. */
+  #desire(wanted: NodeNetworkWanted, around: Omit<Surroundings, 'proved'>): Desired {
+    const desired = desire(wanted, { ...around, proved: this.#ledger.proved() })
+    const isFirst = this.#tableText === ''
+    const assumed = isFirst ? waysInUse(desired.probes, this.#ports.current(wanted.tun).routes) : new Set<string>()
+    this.#ledger.setProbes(desired.probes, assumed)
+    return assumed.size > 0 ? desire(wanted, { ...around, proved: this.#ledger.proved() }) : desired
   }
 
   #bringKernel(desired: Desired, changes: string[], problems: string[]): void {
@@ -255,9 +263,20 @@ export class NodeNetwork {
       wanted.gateways.find(gateway => gateway.slices.some(slice => firstAddress(slice) === asking))?.nodeName ??
       wanted.nodes.find(node => node.nodeAddresses.includes(asking))?.nodeName
     const node = wanted.nodes.find(one => one.nodeName === nodeName)
-    const way = node?.nodeAddresses.map(address => this.#around!.ways.get(address)).find(found => found?.isOnLink)
-    return isStrictTowards(node?.podNetworks ?? [], way?.device, this.#around)
+    const ways = wanted.nodes.find(one => one.nodeName === nodeName)?.nodeAddresses ?? []
+    const device = ways.map(address => this.#around!.ways.get(address)).find(found => found?.isOnLink)?.device
+    return device !== undefined && isStrictTowards(node?.podNetworks ?? [], device, this.#around)
   }
+}
+
+/** Keys of the probes whose way some route of ours to a network takes already. */
+function waysInUse(probes: readonly Probe[], routes: readonly RouteWanted[]): Set<string> {
+  const isNetwork = ({ destination }: RouteWanted) => !/\/(32|128)$/.test(destination)
+  const isDirect = ({ device }: RouteWanted) => device !== undefined && !isVxlanName(device)
+  const inUse = routes.filter(route => isNetwork(route) && isDirect(route))
+  const isTaken = ({ via, destination }: Probe) =>
+    inUse.some(route => route.via === via && familyOfText(route.destination) === familyOfText(destination))
+  return new Set(probes.filter(isTaken).map(probe => probe.key))
 }
 
 /** One packet in each direction for each family. */

@@ -4,6 +4,7 @@
  *   prerouting, raw    encoded source ─ by TUN, VXLAN or the link of a gateway's node? ─no─► dropped, counter "forged"
  *                      UDP to the tunnel or the VXLAN port from pods, services, encoded addresses ──► dropped, counter "inside"
  *                      UDP to the VXLAN or the probe port of this host, not from a node ──► dropped, counter "stranger"
+ *   output, raw        our own VXLAN packets are not tracked: a masquerade would take away the source by which others know a node
  *   postrouting, 90    to or from an encoded address ──► bound to its own source, before kube-proxy and the CNI (100) can masquerade it
  *   forward, ±300      counts what comes into FORWARD and what leaves it, so that a node that drops there can be named
  *
@@ -45,9 +46,14 @@ ${sets.join('\n')}
     udp dport { ${VXLAN_PORT}, ${PROBE_PORT} } fib daddr type local jump machines
   }
   chain machines {
-    iifname @underlay udp dport ${VXLAN_PORT} ip saddr @nodes accept
-    iifname @underlay udp dport ${VXLAN_PORT} ip6 saddr @nodes6 accept
+    iifname @underlay udp dport ${VXLAN_PORT} ip saddr @nodes notrack accept
+    iifname @underlay udp dport ${VXLAN_PORT} ip6 saddr @nodes6 notrack accept
     counter name stranger drop
+  }
+  chain output {
+    type filter hook output priority -300; policy accept;
+    udp dport ${VXLAN_PORT} ip daddr @nodes notrack
+    udp dport ${VXLAN_PORT} ip6 daddr @nodes6 notrack
   }
   chain postrouting {
     type nat hook postrouting priority 90; policy accept;

@@ -48,7 +48,7 @@ export interface NodeWay {
 
 /** What this node knows of itself and the way to others. */
 export interface Surroundings {
-  /** by node address, and by first address of pod networks */
+  /** by node address */
   ways: ReadonlyMap<string, NodeWay>
   /** own address → link that has it, and its MTU */
   own: ReadonlyMap<string, { device: string; mtu: number }>
@@ -108,6 +108,8 @@ export interface Probe {
   /** own address, and that of the other node */
   source: string
   destination: string
+  /** next hop of the way that it tries */
+  via: string
 }
 
 export interface NodePath {

@@ -36,7 +36,7 @@ const IFLA_INET_CONF = 1
 const DEVCONF_RP_FILTER = 8
 const DEVCONF_ACCEPT_LOCAL = 23
 const RP_FILTER_LOOSE = 2
-const IFA = { address: 1, local: 2, flags: 8 } as const
+const IFA = { address: 1, local: 2, cacheInfo: 6, flags: 8 } as const
 const IFA_F_NODAD = 0x02
 const RTA = {
   destination: 1,
@@ -54,7 +54,8 @@ const IFF_UP = 1
 export const RT_TABLE_MAIN = 254
 const RT_TABLE_COMPAT = 252
 const RTPROT_STATIC = 4
-const RT_SCOPE = { universe: 0, link: 253 } as const
+const RT_SCOPE = { universe: 0, link: 253, host: 254 } as const
+const FOR_EVER = 0xffffffff
 const RTN = { unicast: 1, unreachable: 7 } as const
 
 export interface Link {
@@ -76,6 +77,8 @@ export interface InterfaceAddress {
   index: number
   address: Uint8Array
   length: number
+  /** never: the kernel takes it as source of nothing by itself */
+  choice?: 'never'
 }
 
 export interface Route {
@@ -206,9 +209,13 @@ function addressBody(of: InterfaceAddress): Uint8Array {
   const header = new Uint8Array(8)
   header[0] = of.address.length === 4 ? AF_INET : AF_INET6
   header[1] = of.length
+  const [is4, isChosen] = [of.address.length === 4, of.choice !== 'never']
+  header[3] = is4 && !isChosen ? RT_SCOPE.host : RT_SCOPE.universe
   new DataView(header.buffer).setUint32(4, of.index, true)
   const parts = [header, attribute(IFA.local, of.address), attribute(IFA.address, of.address)]
-  if (of.address.length === 16) parts.push(attribute(IFA.flags, u32(IFA_F_NODAD)))
+  if (!is4) parts.push(attribute(IFA.flags, u32(IFA_F_NODAD)))
+  // struct ifa_cacheinfo { u32 preferred, valid, created, updated; }: what is not preferred any more is not chosen
+  if (!is4 && !isChosen) parts.push(attribute(IFA.cacheInfo, concat(u32(0), u32(FOR_EVER), u32(0), u32(0))))
   return concat(...parts)
 }
 
