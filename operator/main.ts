@@ -7,6 +7,7 @@ import type { ResourceStore } from '../resources/store.ts'
 import { systemClock } from '../runtime/clock.ts'
 import { healthPages, servePages } from '../runtime/http.ts'
 import { createLogger, type Logger } from '../runtime/log.ts'
+import { cleanUp } from './cleanup.ts'
 import { Operator } from './operator.ts'
 import { type OperatorConfig, parseOperatorConfig } from './operatorOptions.ts'
 
@@ -26,6 +27,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   try {
     const store = await openStore(config, log)
     ends.push(() => store.close())
+    if (config.cleanup) return await cleanUpWith(config, config.cleanup, store, log)
     const operator = new Operator(config, { store, clock: systemClock, log, random: Math.random })
     ends.push(() => operator.stop())
     const { health, metrics } = config
@@ -50,6 +52,18 @@ export async function main(argv: readonly string[]): Promise<number> {
   } finally {
     for (const end of ends.reverse()) await end()
   }
+}
+
+async function cleanUpWith(
+  config: OperatorConfig,
+  cleanup: NonNullable<OperatorConfig['cleanup']>,
+  store: ResourceStore,
+  log: Logger,
+): Promise<number> {
+  const { namespace, settings, identity } = config
+  const problems = await cleanUp({ namespace, settings, identity, ...cleanup }, { store, clock: systemClock, log })
+  for (const problem of problems) process.stderr.write(`ipref operator -cleanup: ${problem}\n`)
+  return problems.length === 0 ? 0 : 1
 }
 
 function openStore(config: OperatorConfig, log: Logger): Promise<ResourceStore> {

@@ -69,6 +69,36 @@ const options: readonly Option[] = [
   },
 ]
 
+const cleaning: readonly Option[] = [
+  {
+    name: 'cleanup',
+    kind: 'boolean',
+    standard: false,
+    help: 'undo what operators and gateways have made, and end: changes of the cluster DNS, records, finalizers, Leases',
+  },
+  {
+    name: 'gateways',
+    kind: 'text',
+    value: 'NAME',
+    help: 'with -cleanup: DaemonSet of the gateways, which is deleted',
+  },
+  {
+    name: 'node-cleanup',
+    kind: 'text',
+    value: 'NAME',
+    help: 'with -cleanup: DaemonSet whose pods clean their nodes, and are ready then; waited for',
+  },
+  {
+    name: 'patience',
+    kind: 'number',
+    standard: 240,
+    least: 1,
+    most: 86400,
+    value: 'SECONDS',
+    help: 'with -cleanup: after which what is not done is named, and the exit code is 1',
+  },
+]
+
 const running: readonly Option[] = [
   { name: 'config', kind: 'text', value: 'FILE', help: 'YAML file with these names; the command line wins' },
   {
@@ -110,6 +140,7 @@ export const operatorProgram: Program = {
   command: 'ipref operator',
   groups: [
     { title: 'Objects', options },
+    { title: 'Cleaning up', options: cleaning },
     { title: 'Running', options: running },
   ],
 }
@@ -141,6 +172,8 @@ export interface OperatorConfig {
   logLevel: 'debug' | 'info' | 'warn' | 'error'
   logFormat: 'json' | 'text'
   checkOnly: boolean
+  /** undefined: an operator that goes on */
+  cleanup: { gateways: string | undefined; nodeCleanup: string | undefined; patienceMs: number } | undefined
 }
 
 export type ParsedOperatorConfig =
@@ -165,6 +198,10 @@ function read(given: Map<string, Given[]>, problems: string[]): OperatorConfig {
   const manifests = optional('manifests')
   if (manifests !== undefined && (given.has('kubeconfig') || given.has('context')))
     problems.push('-manifests: there is no cluster then; leave -kubeconfig and -context out')
+  const isCleanup = settings.boolean('cleanup')
+  if (isCleanup && manifests !== undefined)
+    problems.push('-cleanup: for a cluster; without one there is nothing to undo but files, so leave -manifests out')
+  const patienceMs = settings.number('patience')! * 1000
   return {
     manifests,
     kubeconfig: optional('kubeconfig'),
@@ -180,6 +217,9 @@ function read(given: Map<string, Given[]>, problems: string[]): OperatorConfig {
     logLevel: settings.choice('log-level') as OperatorConfig['logLevel'],
     logFormat: settings.choice('log-format') as OperatorConfig['logFormat'],
     checkOnly: settings.boolean('check-config'),
+    cleanup: isCleanup
+      ? { gateways: optional('gateways'), nodeCleanup: optional('node-cleanup'), patienceMs }
+      : undefined,
   }
 }
 

@@ -342,6 +342,13 @@ export interface DnsEndpoint extends KubeObject {
   }
 }
 
+/** Of gateways, and of what cleans up after them: read and deleted while they are taken away. */
+export interface DaemonSet extends KubeObject {
+  kind: 'DaemonSet'
+  spec?: { selector?: LabelSelector }
+  status?: { observedGeneration?: number; desiredNumberScheduled?: number; numberReady?: number }
+}
+
 export interface Kinds {
   IprefService: IprefService
   IprefPeer: IprefPeer
@@ -358,6 +365,7 @@ export interface Kinds {
   ServiceCIDR: ServiceCidr
   Event: EventObject
   DNSEndpoint: DnsEndpoint
+  DaemonSet: DaemonSet
 }
 
 export type KindName = keyof Kinds
@@ -381,4 +389,5 @@ export const kindTable: Readonly<
   ServiceCIDR: { apiVersion: 'networking.k8s.io/v1', plural: 'servicecidrs', scope: 'Cluster' },
   Event: { apiVersion: 'v1', plural: 'events', scope: 'Namespaced' },
   DNSEndpoint: { apiVersion: 'externaldns.k8s.io/v1alpha1', plural: 'dnsendpoints', scope: 'Namespaced' },
+  DaemonSet: { apiVersion: 'apps/v1', plural: 'daemonsets', scope: 'Namespaced' },
 }
