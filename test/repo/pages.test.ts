@@ -21,7 +21,7 @@ const pages = [
   ...readdirSync(join(ROOT, 'docs'))
     .filter(name => name.endsWith('.md'))
     .map(name => `docs/${name}`),
-  ...['dns/README.md', 'gateway/dns/README.md'],
+  ...['dns/README.md', 'gateway/dns/README.md', 'helm/ipref/README.md'],
 ]
 
 describe.each(pages)('%s', page => {
