@@ -4,6 +4,7 @@
  * The gateways are real ones; the network of each node is driven by a program of its own (nodeDriver.ts). That of n3 has CAP_NET_ADMIN alone and a
  * read-only /proc/sys, as in a pod.
  */
+import { spawnSync } from 'node:child_process'
 import { type Checks, expectSame, expectThat } from '../support/checks.ts'
 import { eventually, type Namespace } from '../support/netns.ts'
 import { exchange, serveTraffic, startStream, TRAFFIC_PORT } from '../support/networks.ts'
@@ -29,7 +30,12 @@ const FEW_RIGHTS = [
 const PATIENCE = { withinMs: 90_000, everyMs: 500 }
 const TRANSFER_BYTES = 3_000_000
 
+const PROGRAMS = ['iptables-legacy', 'iptables-nft', 'conntrack', 'setpriv', 'unshare']
+
 export async function run(checks: Checks): Promise<void> {
+  const missing = PROGRAMS.filter(program => spawnSync('sh', ['-c', `command -v ${program}`]).status !== 0)
+  if (missing.length > 0)
+    return checks.skip('networks of nodes', `missing: ${missing.join(', ')}; see test/support/prepare`)
   const cluster = await openThreeNodes()
   try {
     await checkAll(checks, cluster)
@@ -399,6 +405,29 @@ async function checkMoves(checks: Checks, { nodes, spoil }: ThreeNodes): Promise
     }
     return undefined
   })
+  await checks.check('nodes that have IPv6 addresses alone carry both families', async () => {
+    const only6 = <T extends { nodeAddresses: readonly string[] }>(place: T): T => ({
+      ...place,
+      nodeAddresses: place.nodeAddresses.filter(address => address.includes(':')),
+    })
+    for (const one of [n1, n2, n3]) {
+      const wanted = wantedOf(one.name)
+      const [gateways, places] = [wanted.gateways.map(only6), wanted.nodes.map(only6)]
+      const { problems } = await one.apply({ ...wanted, own: only6(wanted.own), gateways, nodes: places })
+      expectSame('problems', problems.join('; '), '')
+    }
+    expectThat((await n3.in.require(['ip', 'link'])).includes('ipref-vx6:'), 'n3 has no VXLAN over IPv6')
+    await eventually(
+      'n1 and n2 use the link',
+      () => pathsOf(n1).includes('n2 4 direct') && pathsOf(n2).includes('n1 4 direct'),
+      PATIENCE,
+    )
+    for (const pod of [n1.pod, n3.pod]) {
+      for (const address of FAR.n2) await ping(pod, address)
+      expectThat((await pathMtuByPing(pod, FAR.n2[0], 1472)) !== undefined, 'too large, and not told')
+    }
+    return undefined
+  })
   await checks.check('nodeNetwork: vxlan and direct, by setting', async () => {
     for (const one of [n1, n2, n3]) await one.apply(wantedOf(one.name, { mode: 'vxlan' }))
     expectThat(pathsOf(n1).includes('n2 4 vxlan'), pathsOf(n1).join(', '))
@@ -439,7 +468,7 @@ const PICTURE = [
   'ip rule',
   'ip -6 rule',
   'ip neigh show nud permanent',
-  'bridge fdb show',
+  'bridge fdb show | grep permanent',
   'nft list ruleset',
 ]
 
