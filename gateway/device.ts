@@ -100,7 +100,7 @@ export function overlapWithHost(settings: DeviceSettings): string | undefined {
     }
     for (const route of listRoutes()) {
       if (route.interfaceIndex === own || route.length === 0 || familyOf(route.destination) !== network.family) continue
-      if (route.protocol === ROUTE_PROTOCOL) continue
+      if (route.protocol === ROUTE_PROTOCOL || isVxlanName(names.get(route.interfaceIndex) ?? '')) continue
       const prefix: Prefix = { family: network.family, address: route.destination, length: route.length }
       if (route.length >= network.length && prefixesOverlap(network, prefix)) {
         return `the route to ${formatPrefix(prefix)} on ${names.get(route.interfaceIndex) ?? 'this host'} lies in the encoding network ${formatPrefix(network)}; choose another with -encode-net`

@@ -580,6 +580,7 @@ export class Gateway {
         peers: this.#peers,
         nodeNetwork: config.devmode ? undefined : new NodeNetwork(),
         setRouting: routing => this.#resolver?.setRouting(routing),
+        forgetMappings: () => this.#resolver?.forgetMappings(),
         setCarrying: isCarrying => this.#setCarrying(isCarrying),
         observe: () => this.#observe(),
       },

@@ -60,6 +60,8 @@ export interface KubeHostPorts {
   nodeNetwork: NodeNetwork | undefined
   /** Answers and questions of the resolver go this way from now on. */
   setRouting(routing: Routing): void
+  /** Encoded addresses that the resolver has given out are void. */
+  forgetMappings(): void
   /** Does the encoding network lead to the TUN device? */
   setCarrying(isCarrying: boolean): void
   observe(): Omit<Observation, 'nodeNetwork' | 'refusal'>
@@ -177,17 +179,21 @@ export class KubeHost {
   #place(): void {
     const network = this.#network
     if (!network) return
-    const { mapper, setCarrying } = this.#ports
+    const { mapper, setCarrying, forgetMappings } = this.#ports
     const isRefused = isForbidden(this.#refusal)
-    const before = this.#placement?.role
+    const before = this.#placement
     const { holder } = this.#uplink
     this.#placement = placementOf({ network, name: this.#settings.kube.name, isRefused, holder })
     const { role, pools, allocates } = this.#placement
-    if (role !== before) this.#log.info({ role }, 'place among the gateways')
+    if (role !== before?.role) this.#log.info({ role }, 'place among the gateways')
     mapper.setPools(pools.flatMap(text => parsePrefix(text) ?? []).map(slice))
     mapper.setAllocating(allocates)
+    if (before?.pools.some(pool => !pools.includes(pool))) forgetMappings()
     this.#uplink.setActive(role === 'active')
-    setCarrying(!isRefused)
+    // a node of a cluster that has no gateway leads packets to those of others
+    const isElsewhere =
+      network.nodes !== undefined && !network.gateways.some(one => one.name === this.#settings.kube.name)
+    setCarrying(!isRefused && !isElsewhere)
     this.#placePeers()
     this.#placeNames()
     this.#placeNode()
