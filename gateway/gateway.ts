@@ -26,18 +26,9 @@ import { type Handler, serveControl } from '../runtime/controlSocket.ts'
 import { healthPages, servePages } from '../runtime/http.ts'
 import type { Logger } from '../runtime/log.ts'
 import type { GatewayConfig } from './config.ts'
-import type { DirectionReport, PeerReport, StatusReport, TraceReport } from './controlReports.ts'
-import {
-  configureDevice,
-  type DeviceSettings,
-  deviceProblem,
-  isDeviceGone,
-  mtuOfAddress,
-  overlapWithHost,
-  removeDevice,
-  wireMtuTo,
-  withdrawDevice,
-} from './device.ts'
+import type { StatusReport, TraceReport } from './controlReports.ts'
+import { type DeviceSettings, mtuOfAddress, overlapWithHost, removeDevice, wireMtuTo } from './device.ts'
+import { DeviceKeeper } from './deviceKeeper.ts'
 import { Agent } from './dns/agent.ts'
 import { joinMapper, type LinkEvents } from './dns/agentLink.ts'
 import { renderPublishMetrics } from './dns/publishReports.ts'
@@ -66,6 +57,7 @@ import { PolicyTable } from './plane/policyTable.ts'
 import { MissKind, type Offloads, type TunnelSocket, type WorkerRole } from './plane/protocol.ts'
 import type { Ring } from './plane/ring.ts'
 import { HostsSource } from './sources/hosts.ts'
+import { directionReport, peerReport } from './statusReports.ts'
 import { makeEventFd, signalEventFd } from './sys/eventfd.ts'
 import { close } from './sys/libc.ts'
 import { lockFolder } from './sys/lock.ts'
@@ -106,7 +98,7 @@ export class Gateway {
   readonly #probeId = randomBytes(2).readUInt16BE()
   #randomLeft = 0
   #probeSequence = 0
-  #device: DeviceSettings | undefined
+  #device: DeviceKeeper | undefined
   #plane: Plane | undefined
   #mapper!: Mapper
   #store!: Store
@@ -122,7 +114,6 @@ export class Gateway {
   #zones: Zones | undefined
   #agent: Agent | undefined
   #sockets: TunnelSocket[] = []
-  #deviceTrouble: string | undefined
   #fileProblems: readonly string[] = []
   #workersDown = new Set<WorkerRole>()
   #isReady = false
@@ -172,7 +163,7 @@ export class Gateway {
       {
         listening: this.#listening(),
         tun: config.devmode ? null : config.tunName,
-        mtu: this.#device?.mtu,
+        mtu: this.#device?.settings.mtu,
         mappings: this.#mapper.countsByOwner(),
       },
       'gateway started',
@@ -299,7 +290,7 @@ export class Gateway {
       Math.min(
         ...config.bind.map(address => mtuOfAddress(address) ?? (isUnspecified(address) ? 1500 : wireMtuTo(address))),
       )
-    this.#device = {
+    const device: DeviceSettings = {
       name: config.tunName,
       mtu: tunMtuOf(
         wireMtu,
@@ -309,7 +300,7 @@ export class Gateway {
       ownEncoded: config.ownEncoded,
       encodingNetworks: config.encodingNetworks,
     }
-    const overlap = overlapWithHost(this.#device)
+    const overlap = overlapWithHost(device)
     if (overlap) throw new Error(overlap)
     const offloads = await this.#chooseOffloads()
     const { tunTso4: tso4, tunTso6: tso6, tunUso4: uso4, tunUso6: uso6 } = offloads
@@ -321,7 +312,9 @@ export class Gateway {
       tunUso4: tun.offloads.uso4,
       tunUso6: tun.offloads.uso6,
     })
-    configureDevice(this.#deviceNow()!)
+    const more = { isCarrying: this.#isCarrying, onGone: () => this.#onFatal() }
+    this.#device = new DeviceKeeper(device, this.#log, more)
+    this.#device.putUp()
     for (const address of config.bind) {
       const { fd, gro } = openTunnelSocket({ address, port: config.port, gro: offloads.udpGro })
       this.#sockets.push({ family: familyOf(address), fd })
@@ -389,7 +382,7 @@ export class Gateway {
       gatewayOpen: config.gatewayOpen,
       localNetworks: config.localNetworks.map(prefixWords),
       clampMss: config.clampMss,
-      tunMtu: this.#device!.mtu,
+      tunMtu: this.#device!.settings.mtu,
     }
   }
 
@@ -458,35 +451,9 @@ export class Gateway {
       this.#peers.tick()
       if (++ticks % DEVICE_CHECK_TICKS !== 0) return
       this.#mapper.tick()
-      this.#checkDevice()
+      this.#device?.check()
     }, TICK_MS)
     this.#ends.push(() => clearInterval(timer))
-  }
-
-  /** Without routes where nothing may be led here. */
-  #deviceNow(): DeviceSettings | undefined {
-    return this.#device && (this.#isCarrying ? this.#device : { ...this.#device, encodingNetworks: [] })
-  }
-
-  #checkDevice(): void {
-    const device = this.#deviceNow()
-    if (!device) return
-    try {
-      if (!this.#isCarrying) withdrawDevice(this.#device!)
-      const problem = deviceProblem(device)
-      const isNew = problem !== undefined && problem !== this.#deviceTrouble
-      this.#deviceTrouble = problem
-      if (!problem) return
-      if (isDeviceGone(device)) {
-        // nothing can be attached to what our descriptor stands for
-        this.#log.error({ component: 'device' }, `${problem}; the gateway ends, to be started anew`)
-        return this.#onFatal()
-      }
-      if (isNew) this.#log.warn({ component: 'device' }, `${problem}; putting it back`)
-      configureDevice(device)
-    } catch (error) {
-      this.#deviceTrouble = (error as Error).message
-    }
   }
 
   // ---- sources
@@ -581,25 +548,21 @@ export class Gateway {
         nodeNetwork: config.devmode ? undefined : new NodeNetwork(),
         setRouting: routing => this.#resolver?.setRouting(routing),
         forgetMappings: () => this.#resolver?.forgetMappings(),
-        setCarrying: isCarrying => this.#setCarrying(isCarrying),
+        setCarrying: isCarrying => {
+          this.#isCarrying = isCarrying
+          this.#device?.setCarrying(isCarrying)
+        },
         observe: () => this.#observe(),
       },
     )
     this.#ends.push(() => this.#kube!.stop())
   }
 
-  #setCarrying(isCarrying: boolean): void {
-    const isNew = this.#isCarrying !== isCarrying
-    this.#isCarrying = isCarrying
-    // before the device is there, its start does it; what fails is put right by the next look at the device
-    if (isNew && this.#device) this.#checkDevice()
-  }
-
   #observe(): ReturnType<KubeHostPorts['observe']> {
     return {
       version,
       nodeAddresses: this.#config.bind.filter(address => !isUnspecified(address)).map(formatAddress),
-      tunMtu: this.#device?.mtu,
+      tunMtu: this.#device?.settings.mtu,
       offloads: Object.entries(this.#plane?.offloads ?? {}).flatMap(([name, isOn]) => (isOn ? [name] : [])),
       peers: observationsOf(this.#peers.status(), Date.now()),
       unready: this.#unreadyParts(),
@@ -718,7 +681,7 @@ export class Gateway {
     const reasons: string[] = []
     if (!this.#isReady) reasons.push('starting')
     for (const role of this.#workersDown) reasons.push(`the ${role} worker is down`)
-    if (this.#deviceTrouble) reasons.push(this.#deviceTrouble)
+    if (this.#device?.trouble) reasons.push(this.#device.trouble)
     if (this.#store.failing) reasons.push('the mapping store cannot be written')
     if (this.#resolver?.unready) reasons.push(this.#resolver.unready)
     return reasons
@@ -734,10 +697,11 @@ export class Gateway {
     const config = this.#config
     const rows = this.#mapper.rows(STATUS_ROWS + 1)
     const plane = this.#plane
+    const directionOf = (role: WorkerRole) => directionReport(plane!.stats(role), this.#missesDropped[role])
     return {
       version,
       uptimeSeconds: Math.floor((performance.now() - this.#startedAt) / 1000),
-      tun: this.#device ? { name: this.#device.name, mtu: this.#device.mtu } : null,
+      tun: this.#device ? { name: this.#device.settings.name, mtu: this.#device.settings.mtu } : null,
       encodingNetworks: config.encodingNetworks.map(formatPrefix),
       contexts: config.contexts.map(formatAddress),
       listening: this.#listening(),
@@ -757,7 +721,7 @@ export class Gateway {
       },
       peers: this.#peers.status().map(peerReport),
       uplink: this.#kube?.describeUplink() ?? null,
-      traffic: plane ? { encap: this.#direction('encap'), decap: this.#direction('decap') } : null,
+      traffic: plane ? { encap: directionOf('encap'), decap: directionOf('decap') } : null,
       problems: [
         ...this.#unreadyParts(),
         ...this.#fileProblems,
@@ -786,36 +750,6 @@ export class Gateway {
       resolver: () => this.#resolver,
     })
     return name === undefined ? tracer.address(String(address)) : tracer.name(String(name))
-  }
-
-  #direction(role: WorkerRole): DirectionReport {
-    const stats = this.#plane!.stats(role)
-    const refused: Record<string, number> = {}
-    let [answered, missed] = [0, 0]
-    for (const [fault, name] of faultNames.entries()) {
-      const late = this.#missesDropped[role][fault]!
-      const dropped = stats.droppedBy(fault) + late
-      missed += late
-      if (dropped > 0) refused[name] = dropped
-      answered += stats.answeredBy(fault)
-    }
-    const { packetsIn, bytesIn, packetsOut, bytesOut, forwarded, held } = Object.fromEntries(
-      (['packetsIn', 'bytesIn', 'packetsOut', 'bytesOut', 'forwarded', 'held'] as const).map(name => [
-        name,
-        stats.get(name),
-      ]),
-    ) as Record<'packetsIn' | 'bytesIn' | 'packetsOut' | 'bytesOut' | 'forwarded' | 'held', number>
-    return {
-      packetsIn,
-      bytesIn,
-      packetsOut,
-      bytesOut,
-      forwarded,
-      held,
-      waiting: stats.get('missed') - missed,
-      answered,
-      refused,
-    }
   }
 
   // ---- end
@@ -862,11 +796,6 @@ export class Gateway {
     if (!leaves) return
     for (const problem of await removeDevice(this.#config.tunName)) this.#log.warn({ component: 'device' }, problem)
   }
-}
-
-function peerReport(peer: ReturnType<Peers['status']>[number]): PeerReport {
-  const { lastSeenAgo, rttMs, address, ...rest } = peer
-  return { ...rest, address: formatWords(address), rttMs: rttMs ?? null, lastSeenSecondsAgo: lastSeenAgo ?? null }
 }
 
 function monotonicSeconds(): number {
