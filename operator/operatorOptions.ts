@@ -61,7 +61,7 @@ const options: readonly Option[] = [
   {
     name: 'workers',
     kind: 'number',
-    standard: 8,
+    standard: 32,
     least: 1,
     most: 64,
     value: 'NUMBER',

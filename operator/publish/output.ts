@@ -4,6 +4,9 @@
  *   want(desired) ──► apply: the whole, always ──► applied version
  *                        └─ fails: again after 1, 2, 4 … 300 s, with jitter; what is wanted by then is what is tried
  *
+ * After each it rests for twice as long as it took, at most 2 s: what changes meanwhile is one next time, so that ten thousand objects that become ready one after the
+ * other do not make as many whole zones.
+ *
  * An output is level-triggered: it is told everything that shall be there, and finds out itself what is different. A runner holds one output, so that none
  * waits for another.
  */
@@ -51,17 +54,21 @@ export interface RunnerPorts {
   onState(state: OutputState): void
 }
 
+const REST = 2
+const MOST_REST_MS = 2000
 const FIRST_RETRY_MS = 1000
 const LAST_RETRY_MS = 300_000
 
 export class OutputRunner {
   readonly output: Output
   readonly #ports: RunnerPorts
-  #wanted: Desired | undefined
+  #wanted: (() => Desired) | undefined
   #running: Promise<void> | undefined
   #isAgain = false
   #failures = 0
   #cancel: (() => void) | undefined
+  #cancelRest: (() => void) | undefined
+  #restsUntil = 0
   #isStopped = false
   state: OutputState
 
@@ -79,9 +86,10 @@ export class OutputRunner {
     }
   }
 
-  want(desired: Desired): void {
+  /** As it is when its turn comes. */
+  want(desired: Desired | (() => Desired)): void {
     const isFirst = this.#wanted === undefined
-    this.#wanted = desired
+    this.#wanted = typeof desired === 'function' ? desired : () => desired
     // while it fails, changes wait for the back-off
     if (isFirst || this.#failures === 0) this.#now()
   }
@@ -98,13 +106,24 @@ export class OutputRunner {
       this.#isAgain = true
       return
     }
+    // a clock that was set back must not make it long
+    const restMs = Math.min(this.#restsUntil - this.#ports.clock.now(), MOST_REST_MS)
+    if (restMs > 0) {
+      this.#cancelRest ??= this.#ports.clock.after(restMs, () => {
+        this.#cancelRest = undefined
+        this.#restsUntil = 0
+        this.#now()
+      })
+      return
+    }
     this.#cancel?.()
-    this.#running = this.#run(this.#wanted)
+    this.#running = this.#run(this.#wanted())
   }
 
   async #run(desired: Desired): Promise<void> {
     const { clock, random, onState } = this.#ports
     let waitMs = this.output.lookEveryMs
+    const begun = clock.now()
     try {
       const { conflicts } = await this.output.apply(desired)
       this.#failures = 0
@@ -116,6 +135,7 @@ export class OutputRunner {
       this.state = { ...this.state, problem: (error as Error).message }
     }
     this.#running = undefined
+    this.#restsUntil = clock.now() + Math.min(REST * (clock.now() - begun), MOST_REST_MS)
     if (this.#isStopped) return
     if (waitMs !== undefined) this.#cancel = clock.after(waitMs * (0.75 + random() / 2), () => this.#now())
     const isAgain = this.#isAgain && this.#failures === 0
@@ -127,6 +147,7 @@ export class OutputRunner {
   async stop(): Promise<void> {
     this.#isStopped = true
     this.#cancel?.()
+    this.#cancelRest?.()
     await this.#running
     await this.output.stop()
   }

@@ -347,7 +347,7 @@ export class Publisher implements Publication {
 
   #publish(): void {
     if (!this.#isStarted) return
-    const desired = this.#table.snapshot()
+    const desired = () => this.#table.snapshot()
     for (const runner of this.#runners) if (this.#isLeader || runner.output.name === ZONE_SERVER) runner.want(desired)
   }
 
