@@ -116,7 +116,12 @@ export const chartRows: readonly ChartRow[] = [
         priorityClassName: 'system-cluster-critical',
         tolerations: [{ operator: 'Exists' }],
         topologySpreadConstraints: [
-          { maxSkew: 1, topologyKey: 'topology.kubernetes.io/zone', whenUnsatisfiable: 'ScheduleAnyway' },
+          {
+            maxSkew: 1,
+            topologyKey: 'topology.kubernetes.io/zone',
+            whenUnsatisfiable: 'ScheduleAnyway',
+            labelSelector: { matchLabels: { c: 'd' } },
+          },
         ],
       },
       gateway: { extraArgs: ['-peer=192.0.2.1'], podLabels: { e: 'f' }, podAnnotations: { g: 'h' } },
