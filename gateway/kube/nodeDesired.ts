@@ -120,7 +120,7 @@ class Desire {
   readonly #around: Surroundings
   readonly #machines: Machine[]
   readonly #families: IpFamily[]
-  readonly #paths: NodePath[] = []
+  readonly #paths = new Map<string, NodePath>()
   readonly #problems: string[] = []
 
   constructor(wanted: NodeNetworkWanted, around: Surroundings) {
@@ -150,7 +150,7 @@ class Desire {
       ),
       table: this.#table(),
       probes: this.#machines.flatMap(machine => this.#families.flatMap(family => this.#probe(machine, family) ?? [])),
-      paths: this.#paths,
+      paths: [...this.#paths.values()],
       problems: [...this.#problems, ...this.#strictFilters()],
     }
   }
@@ -276,8 +276,7 @@ class Desire {
 
   #say(machine: Machine, family: IpFamily, how: NodePath['how'], why: string): void {
     const { nodeName } = machine
-    if (!this.#paths.some(path => path.nodeName === nodeName && path.family === family))
-      this.#paths.push({ nodeName, family, how, why })
+    this.#paths.set(probeKey(nodeName, family), { nodeName, family, how, why })
   }
 
   // ---- routes

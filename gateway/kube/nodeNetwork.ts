@@ -8,6 +8,8 @@
  * Owns all that nodeMarks.ts names, and nothing else. The order is a promise: no route to an encoded address before the table that keeps
  * sources honest. Calls wait for each other. A restart finds what is there, changes nothing that is right, and breaks no connection.
  */
+
+import { setImmediate } from 'node:timers/promises'
 import { parsePrefix, prefixContains } from '../../ipref/address.ts'
 import { flushConntrack } from '../sys/conntrack.ts'
 import { listNft, nftGeneration, runNft } from '../sys/nft.ts'
@@ -28,6 +30,10 @@ import {
 import type { Desired, NodeNetworkWanted, NodePath, Probe, RouteWanted, Surroundings } from './nodeTypes.ts'
 
 const TABLE = `table inet ${NODE_TABLE}`
+/** Looking after the kernel takes at most one part in so many of the time: at once with ten nodes, every few seconds with a thousand. */
+const LOOK_SHARE = 50
+/** Changes made in one go; then packets' business has its turn. */
+const CHANGES_AT_ONCE = 100
 /** Packets that came into FORWARD, none of which left it, before that is called a problem. */
 const LOST_PACKETS = 10
 
@@ -84,6 +90,9 @@ export class NodeNetwork {
   #listing: string | undefined
   #generation = -1
   #surveyedAt = Number.NEGATIVE_INFINITY
+  #lookedAt = Number.NEGATIVE_INFINITY
+  #lookMs = 0
+  #proved = ''
   #counters = countersOf(undefined)
   #hostProblems: string[] = []
   #report: NodeNetworkReport = { problems: [], paths: [], changes: [], counters: this.#counters }
@@ -113,7 +122,10 @@ export class NodeNetwork {
     return this.#inTurn(async () => {
       if (!this.#wanted) return this.#report
       for (const { probe, ...question } of this.#ledger.due(this.#ports.nowMs())) this.#sockets.ask(probe, question)
-      const surveys = this.#ports.nowMs() - this.#surveyedAt >= this.#settings.surveyEveryMs
+      const nowMs = this.#ports.nowMs()
+      const surveys = nowMs - this.#surveyedAt >= this.#settings.surveyEveryMs
+      const isQuiet = !surveys && this.#provedText() === this.#proved
+      if (isQuiet && nowMs - this.#lookedAt < this.#lookMs * LOOK_SHARE) return { ...this.#report, changes: [] }
       return this.#bringAbout({ surveys })
     })
   }
@@ -143,6 +155,8 @@ export class NodeNetwork {
 
   async #bringAbout({ surveys }: { surveys: boolean }): Promise<NodeNetworkReport> {
     const wanted = this.#wanted!
+    this.#lookedAt = this.#ports.nowMs()
+    this.#proved = this.#provedText()
     const changes: string[] = []
     const problems: string[] = []
     let paths: NodePath[] = []
@@ -152,8 +166,9 @@ export class NodeNetwork {
       paths = desired.paths
       problems.push(...desired.problems)
       changes.push(...(await this.#bringTable(desired)))
-      this.#bringKernel(desired, changes, problems)
+      await this.#bringKernel(desired, changes, problems)
       this.#sockets.listen([...new Set(desired.probes.map(probe => probe.source))])
+      this.#lookMs = this.#ports.nowMs() - this.#lookedAt
       if (surveys) await this.#survey(wanted)
     } catch (error) {
       problems.push((error as Error).message)
@@ -176,10 +191,15 @@ export class NodeNetwork {
     return assumed.size > 0 ? desire(wanted, { ...around, proved: this.#ledger.proved() }) : desired
   }
 
-  #bringKernel(desired: Desired, changes: string[], problems: string[]): void {
+  #provedText(): string {
+    return [...this.#ledger.proved()].join()
+  }
+
+  async #bringKernel(desired: Desired, changes: string[], problems: string[]): Promise<void> {
     const plan = planNode(desired, this.#ports.current(this.#wanted!.tun))
     problems.push(...plan.problems)
-    for (const change of plan.changes) {
+    for (const [i, change] of plan.changes.entries()) {
+      if (i % CHANGES_AT_ONCE === CHANGES_AT_ONCE - 1) await setImmediate()
       const text = describeChange(change)
       try {
         this.#ports.carryOut(change)

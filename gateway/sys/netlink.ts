@@ -116,22 +116,24 @@ function linkBody(index: number, flags: number, change: number): Uint8Array {
 }
 
 export function listLinks(): Link[] {
-  return request('list links', { type: RTM.getLink, flags: NLM_F.dump, body: linkBody(0, 0, 0) }).map(({ body }) => {
-    const view = new DataView(body.buffer)
-    const attributes = attributesOf(body, 16)
-    const info = attributesOf(attributes.get(IFLA.linkInfo) ?? NOTHING, 0)
-    return {
-      index: view.getInt32(4, true),
-      name: textOf(attributes.get(IFLA.name)),
-      mtu: u32Of(attributes.get(IFLA.mtu)) ?? 0,
-      up: (view.getUint32(8, true) & IFF_UP) !== 0,
-      kind: textOf(info.get(IFLA_INFO.kind)),
-      alias: textOf(attributes.get(IFLA.alias)),
-      hardwareAddress: (attributes.get(IFLA.address) ?? NOTHING).slice(),
-      rpFilter: rpFilterOf(attributes.get(IFLA.afSpec)),
-      data: info.get(IFLA_INFO.data)?.slice(),
-    }
-  })
+  return request('list links', { type: RTM.getLink, flags: NLM_F.dump, body: linkBody(0, 0, 0) }).map(linkOf)
+}
+
+function linkOf({ body }: Message): Link {
+  const view = new DataView(body.buffer)
+  const attributes = attributesOf(body, 16)
+  const info = attributesOf(attributes.get(IFLA.linkInfo) ?? NOTHING, 0)
+  return {
+    index: view.getInt32(4, true),
+    name: textOf(attributes.get(IFLA.name)),
+    mtu: u32Of(attributes.get(IFLA.mtu)) ?? 0,
+    up: (view.getUint32(8, true) & IFF_UP) !== 0,
+    kind: textOf(info.get(IFLA_INFO.kind)),
+    alias: textOf(attributes.get(IFLA.alias)),
+    hardwareAddress: (attributes.get(IFLA.address) ?? NOTHING).slice(),
+    rpFilter: rpFilterOf(attributes.get(IFLA.afSpec)),
+    data: info.get(IFLA_INFO.data)?.slice(),
+  }
 }
 
 // IFLA_AF_SPEC { AF_INET { IFLA_INET_CONF: one u32 for each setting, from number 1 on } }
@@ -142,7 +144,12 @@ function rpFilterOf(families: Uint8Array | undefined): number {
 }
 
 export function linkByName(name: string): Link | undefined {
-  return listLinks().find(link => link.name === name)
+  const body = concat(linkBody(0, 0, 0), attribute(IFLA.name, Uint8Array.from(Buffer.from(`${name}\0`))))
+  let answers: Message[] = []
+  tolerate([Errno.ENODEV], () => {
+    answers = request(`get link ${name}`, { type: RTM.getLink, flags: 0, body })
+  })
+  return answers[0] && linkOf(answers[0])
 }
 
 export interface LinkChange {
