@@ -1,11 +1,14 @@
 /** The chart as Helm renders it: compared with what was looked at and found right; read by the programs that it starts; refused where it cannot work. */
-import { readFileSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { parseGatewayConfig } from '../../gateway/config.ts'
 import { publishMetricTable } from '../../gateway/dns/publishReports.ts'
 import { resolverMetricTable } from '../../gateway/dns/resolverReports.ts'
 import { metricTable } from '../../gateway/metrics.ts'
+import { lockFolder } from '../../gateway/sys/lock.ts'
 import { formatAddress } from '../../ipref/address.ts'
 import { operatorMetricTable } from '../../operator/metrics.ts'
 import { parseOperatorConfig } from '../../operator/operatorOptions.ts'
@@ -193,6 +196,25 @@ describe.skipIf(helmProblem !== undefined)(
         Array(4).fill(undefined),
       )
       expect(kinds({ crds: { enabled: false } })).toEqual([])
+    })
+
+    it('cleans a node up when its gateway has ended, not before', () => {
+      const { initContainers } = podSpecOf(pick(base, 'DaemonSet', 'ipref-cleanup-nodes'))
+      const { command, args } = initContainers![0]! as Container & { command: string[] }
+      const folder = mkdtempSync(join(tmpdir(), 'ipref-lock-'))
+      // as in the pod, but for the folder, the patience, and what is run
+      const run = () => {
+        const argv = command.map(text => text.replace('/var/lib/ipref', folder).replace(/^\d+$/, '0.1'))
+        return spawnSync(argv[0]!, [...argv.slice(1), 'echo', ...args!], { encoding: 'utf8' })
+      }
+      try {
+        const gateway = lockFolder(folder)
+        expect(run()).toMatchObject({ status: 1, stdout: '' })
+        gateway.release()
+        expect(run()).toMatchObject({ status: 0, stdout: 'ipref gateway -cleanup\n' })
+      } finally {
+        rmSync(folder, { recursive: true })
+      }
     })
 
     it('starts gateways anew for the settings that they are started with, and for no others', () => {
