@@ -12,6 +12,7 @@ import { lockFolder } from '../../gateway/sys/lock.ts'
 import { formatAddress } from '../../ipref/address.ts'
 import { operatorMetricTable } from '../../operator/metrics.ts'
 import { parseOperatorConfig } from '../../operator/operatorOptions.ts'
+import { stubDomains } from '../../operator/publish/corefileBlock.ts'
 import { parseConfig } from '../../resources/config.ts'
 import { readYaml, writeYaml } from '../../runtime/yaml.ts'
 import { CHART } from '../support/chartFiles.ts'
@@ -186,6 +187,20 @@ describe.skipIf(helmProblem !== undefined)(
           }
         }
       })
+    })
+
+    it('prints notes with the lines for CoreDNS that the operator would write', () => {
+      const zones = { internalZone: 'in.example.com', publicZone: 'example.com' }
+      const values = { config: zones, resolver: { service: { clusterIP: '10.96.0.53' } } }
+      const { code, output } = runHelm(['install', 'ipref', CHART, '-n', 'ipref', '--dry-run=client'], values)
+      expect(code).toBe(0)
+      const lines = stubDomains({ domains: Object.values(zones), resolver: '10.96.0.53' })
+      expect(output.replace(/^ {5}/gm, '')).toContain(`\n${lines}`)
+      expect(output).toContain('WARNING: config.publishers.zoneServer.nameServers')
+      const managed = { config: { clusterDns: { manage: true } }, resolver: values.resolver }
+      const other = runHelm(['install', 'ipref', CHART, '-n', 'ipref', '--dry-run=client'], managed).output
+      expect(other).toContain('(ConfigMap kube-system/coredns) is told of the resolvers at 10.96.0.53')
+      expect(other).not.toContain('WARNING')
     })
 
     it('keeps the kinds behind a switch, and beyond the release', () => {

@@ -36,7 +36,7 @@ export const chartRows: readonly ChartRow[] = [
   {
     name: 'cluster-dns',
     values: {
-      config: { clusterDns: { manage: true }, publishers: { zoneServer } },
+      config: { clusterDns: { manage: true } },
       resolver: { service: { clusterIP: '10.96.0.53' } },
       zones: { service: { clusterIP: '10.96.0.54' } },
     },
@@ -74,7 +74,6 @@ export const chartRows: readonly ChartRow[] = [
         },
         podDisruptionBudget: { minAvailable: 2 },
       },
-      config: { publishers: { zoneServer } },
       metrics: { enabled: false },
     },
   },
@@ -94,6 +93,7 @@ export const chartRows: readonly ChartRow[] = [
       rbac: { create: false, aggregate: false, gatewayPolicy: false },
       crds: { enabled: false },
       cleanup: { enabled: false },
+      config: { publishers: { zoneServer: null } },
     },
   },
   {
@@ -149,7 +149,7 @@ export const refusedValues: readonly [Record<string, unknown>, string][] = [
   [{ config: { encodingNetworks: ['10.1.0.0/16', '10.2.0.0/16', '10.3.0.0/16'] } }, '/config/encodingNetworks'],
   [{ config: { internalZone: 'not a zone' } }, '/config/internalZone'],
   [{ config: { inbound: { default: 'maybe' } } }, '/config/inbound/default'],
-  [{ config: { publishers: { zoneServer: {} } } }, 'nameServers'],
+  [{ config: { publishers: { rfc2136: [{ zone: 'public' }] } } }, 'server'],
   [{ config: { encodingNetwork: '10.176.0.0/12' } }, 'encodingNetwork'],
   [{ prometheusRule: { alerts: { storeFailing: { for: 'soon' } } } }, '/prometheusRule/alerts/storeFailing/for'],
   [{ prometheusRule: { alerts: { everything: { enabled: true } } } }, 'everything'],
