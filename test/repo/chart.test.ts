@@ -1,10 +1,12 @@
 /** The chart as files: each value explained, versions that agree, no registry named, the kinds of Chart.yaml those of the code. */
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { API_VERSION, GROUP, kindTable } from '../../resources/kinds.ts'
 import { ownKinds } from '../../resources/schema/tables.ts'
 import { readYaml } from '../../runtime/yaml.ts'
 import { CHART, explainedRows, shapeAt, valueSections } from '../support/chartFiles.ts'
-import { read } from './files.ts'
+import { PROGRAM_FOLDERS, ROOT, read } from './files.ts'
 
 const chart = readYaml(read(`${CHART}/Chart.yaml`))[0]!.value as {
   version: string
@@ -51,6 +53,22 @@ describe('Chart.yaml', () => {
       })),
     )
     expect(crds.map(({ kind }) => kind).sort()).toEqual([...ownKinds].sort())
+  })
+})
+
+describe('Dockerfile', () => {
+  const copied = [...read('Dockerfile').matchAll(/^COPY (?!--from)(.+) \S+$/gm)].flatMap(match => match[1]!.split(' '))
+
+  it('copies every folder of the program', () => {
+    expect(PROGRAM_FOLDERS.filter(folder => !copied.includes(folder))).toEqual([])
+  })
+
+  it('copies what .dockerignore lets through, and that is there', () => {
+    const passed = new Set([...read('.dockerignore').matchAll(/^!(.+)$/gm)].map(match => match[1]!))
+    const sources = copied.map(path => path.replace(/\/$/, ''))
+    expect(sources.filter(path => !passed.has(path))).toEqual([])
+    // made by npm run image -- --prepared
+    expect(sources.filter(path => path !== '.image/packages' && !existsSync(join(ROOT, path)))).toEqual([])
   })
 })
 
