@@ -220,7 +220,7 @@ export class AgentLab {
 
 /**
  * What must hold of all that happened; a text: what does not. A set that the mapper held was served by more than half of the servers; a host that it lost was
- * gone from what a quorum served, for as long as the hold-down.
+ * gone from what a quorum served, and each server of a quorum said so, with that very set, after the hold-down.
  */
 export function violation(
   held: readonly { set: string; at: number }[],
@@ -236,12 +236,12 @@ export function violation(
     if (gone.length === 0) continue
     // it may have been decided long before, when there was no mapper
     const times = servers.flatMap(({ served }) => served.map(one => one.at)).filter(time => time <= at)
-    const isRight = times.some(time => {
-      const confirmed = servers.filter(({ served }) =>
-        served.some(one => one.at <= time && one.at > time - holdDown && one.set === set),
-      )
+    const isRight = times.some(since => {
       const lacked = servers.filter(({ served }) =>
-        served.some(one => one.at <= time - holdDown && before.some(host => !one.set.split(' ').includes(host))),
+        served.some(one => one.at <= since && before.some(host => !one.set.split(' ').includes(host))),
+      )
+      const confirmed = servers.filter(({ served }) =>
+        served.some(one => one.at >= since + holdDown && one.at <= at && one.set === set),
       )
       return isQuorum(confirmed.length) && isQuorum(lacked.length)
     })
