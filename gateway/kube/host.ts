@@ -128,7 +128,8 @@ export class KubeHost {
         namespace: kube.namespace,
         stateFile: join(dataFolder, 'cluster.json'),
         tunnelFamilies,
-        ...(kube.isAlone ? { own: { publicAddresses: [...publicAddresses] } } : {}),
+        // without -gateway-pub the settings of the platform say it, or nobody knows
+        ...(kube.isAlone ? { own: publicAddresses.length > 0 ? { publicAddresses: [...publicAddresses] } : {} } : {}),
       },
       {
         store,
