@@ -1,2 +1,6 @@
-/** `npm run bench`: packets and mappings (packets.ts); `npm run bench -- dns`: resolver and DNS agent (dns.ts). */
-await import(process.argv[2] === 'dns' ? './dns.ts' : './packets.ts')
+/**
+ * `npm run bench`: packets and mappings (packets.ts); `npm run bench -- dns`: resolver and DNS agent (dns.ts); `npm run bench -- operator`: the operator against
+ * a real API server (operator.ts).
+ */
+const benches: Readonly<Record<string, string>> = { dns: './dns.ts', operator: './operator.ts' }
+await import(benches[process.argv[2] ?? ''] ?? './packets.ts')
