@@ -99,12 +99,13 @@ export class Cluster {
   /** Resolves when every kind has been listed once; rejects with all that may not be seen, for nothing is decided on half of a cluster. */
   async start(): Promise<void> {
     const refusals: string[] = []
-    for (const kind of WATCHED) {
+    const watch = async (kind: WatchedKind) => {
       const refusal = await this.#watch(kind)
-      if (refusal === undefined) continue
+      if (refusal === undefined) return
       if (OPTIONAL.has(kind)) this.#log.warn({ kind }, `${refusal}; it goes on without`)
       else refusals.push(refusal)
     }
+    await Promise.all(WATCHED.map(watch))
     if (refusals.length === 0) return
     this.stop()
     throw new Error(
