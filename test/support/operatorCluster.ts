@@ -21,15 +21,16 @@ import { KubeSource } from '../../gateway/kube/source.ts'
 import { formatAddress } from '../../ipref/address.ts'
 import { keyOf } from '../../operator/byKey.ts'
 import { Operator } from '../../operator/operator.ts'
-import { API_VERSION, type Condition, type ConfigMap, type IprefService } from '../../resources/kinds.ts'
+import { API_VERSION, type Condition, type ConfigMap, type IprefService, type KindName } from '../../resources/kinds.ts'
 import { KubernetesStore } from '../../resources/kubernetesStore.ts'
-import { type ResourceStore, StoreError } from '../../resources/store.ts'
+import { type ResourceStore, StoreError, type Watched } from '../../resources/store.ts'
 import { compareVersions } from '../../resources/view.ts'
 import { type Clock, systemClock } from '../../runtime/clock.ts'
 import { freePorts, HOST } from '../dns/programs.ts'
 import { eventually } from './netns.ts'
 import { openAccounts, ReferenceLedger } from './referenceLedger.ts'
 import { silentLog } from './silentLog.ts'
+import { PassingStore, type Verb } from './storeWrappers.ts'
 
 export const NAMESPACE = 'ipref'
 export const SHOP = 'shop'
@@ -60,6 +61,7 @@ export interface OperatorOptions {
 
 export interface RunningOperator {
   readonly operator: Operator
+  /** `requests`: its writes alone */
   readonly store: ResourceStore
   /** lines of its log, as JSON */
   readonly log: string[]
@@ -76,6 +78,8 @@ export class OperatorCluster {
   readonly users: KubernetesStore
   readonly zoneServer: { host: string; port: number }
   ledger!: ReferenceLedger
+  /** by kubeconfig; operators that follow each other share one */
+  readonly #stores = new Map<string, Promise<KubernetesStore>>()
   readonly #running = new Set<RunningOperator>()
   readonly #folder = mkdtempSync(join(tmpdir(), 'ipref-operator-'))
   #isServing = false
@@ -106,6 +110,7 @@ export class OperatorCluster {
     await this.stopGateway()
     this.ledger?.stop()
     await this.users.close()
+    for (const store of this.#stores.values()) await (await store).close()
     rmSync(this.#folder, { recursive: true, force: true })
   }
 
@@ -217,11 +222,18 @@ readBack: ${inOneProcess ? '{mode: Off}' : `{servers: ["${server}"]}`}
 
   // ---- operators
 
+  /** Credentials are read by a program of their own, which takes longer than an operator to start. */
+  #storeOf(kubeconfig: string): Promise<KubernetesStore> {
+    const store = this.#stores.get(kubeconfig) ?? KubernetesStore.open({ kubeconfig, times: HASTE })
+    this.#stores.set(kubeconfig, store)
+    return store
+  }
+
   /** Rejects as it does, and leaves nothing running then. */
   async startOperator(options: OperatorOptions = {}): Promise<RunningOperator> {
     const { kubeconfig = this.kubeconfig, leaderElect = false, identity = 'operator', workers = 8 } = options
-    const inner = await KubernetesStore.open({ kubeconfig, times: HASTE })
-    const store = options.through?.(inner) ?? inner
+    const door = new Door(await this.#storeOf(kubeconfig))
+    const store = options.through?.(door) ?? door
     const log: string[] = []
     const operator = new Operator(
       {
@@ -331,6 +343,42 @@ readBack: ${inOneProcess ? '{mode: Off}' : `{servers: ["${server}"]}`}
       ),
     )
     return all.flat().sort()
+  }
+}
+
+/** One operator's part of a store that others use too: its watches, and what it wrote. */
+class Door extends PassingStore {
+  readonly #written = new Map<string, number>()
+  readonly #watches: { stop(): void }[] = []
+
+  /** writes alone: `verb kind code` → count */
+  override get requests(): ReadonlyMap<string, number> {
+    return this.#written
+  }
+
+  protected override async write<Result>(verb: Verb, kind: KindName, run: () => Promise<Result>): Promise<Result> {
+    const count = (code: number) => {
+      const what = `${verb} ${kind} ${code}`
+      this.#written.set(what, (this.#written.get(what) ?? 0) + 1)
+    }
+    try {
+      const result = await super.write(verb, kind, run)
+      count(200)
+      return result
+    } catch (error) {
+      count((error as StoreError).status ?? 0)
+      throw error
+    }
+  }
+
+  override async watch<Kind extends KindName>(...[kind, options, events]: Parameters<ResourceStore['watch']>) {
+    const watched = await this.inner.watch(kind, options, events)
+    this.#watches.push(watched)
+    return watched as unknown as Watched<Kind>
+  }
+
+  override async close(): Promise<void> {
+    for (const watch of this.#watches) watch.stop()
   }
 }
 
