@@ -1,6 +1,7 @@
 /**
  * Events: what a person sees under `kubectl describe`. One for each change of a condition that matters, never one for each reconcile; a repeated one
- * counts up. An Event that cannot be written is no failure of the work.
+ * counts up. An Event that cannot be written is no failure of the work. Normal ones are for whoever watches one object: of ten thousand that become ready in
+ * a minute only some have one, for each is a write as well.
  */
 import { createHash } from 'node:crypto'
 import type { KubeObject } from '../resources/kinds.ts'
@@ -10,6 +11,8 @@ import type { Logger } from '../runtime/log.ts'
 
 const COMPONENT = 'ipref-operator'
 const MOST_MESSAGE = 1000
+const NORMAL_AT_ONCE = 100
+const NORMAL_MS = 200
 
 export type EventType = 'Normal' | 'Warning'
 
@@ -23,6 +26,8 @@ export interface EventPorts {
 
 export class Events {
   readonly #ports: EventPorts
+  /** when the last of the normal ones counts as written, one each NORMAL_MS */
+  #normalUntil = 0
 
   constructor(ports: EventPorts) {
     this.#ports = ports
@@ -30,9 +35,20 @@ export class Events {
 
   /** Does not wait and does not fail. */
   say(about: KubeObject, type: EventType, reason: string, message: string): void {
+    if (type === 'Normal' && !this.#mayNormal()) return
     void this.#write(about, type, reason, message.slice(0, MOST_MESSAGE)).catch(error => {
       this.#ports.log.debug({ component: 'events', error: (error as Error).message }, 'an Event could not be written')
     })
+  }
+
+  #mayNormal(): boolean {
+    const now = this.#ports.clock.now()
+    // a clock that was set back begins anew
+    if (this.#normalUntil > now + NORMAL_AT_ONCE * NORMAL_MS) this.#normalUntil = now
+    const next = Math.max(now, this.#normalUntil) + NORMAL_MS
+    if (next > now + NORMAL_AT_ONCE * NORMAL_MS) return false
+    this.#normalUntil = next
+    return true
   }
 
   async #write(about: KubeObject, type: EventType, reason: string, message: string): Promise<void> {
