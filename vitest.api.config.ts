@@ -6,7 +6,7 @@ export default defineConfig({
     include: ['test/{api,chart}/**/*.test.ts'],
     globalSetup: ['test/support/apiServerSetup.ts'],
     pool: 'forks',
-    maxWorkers: 2,
+    maxWorkers: 3,
     testTimeout: 60_000,
     hookTimeout: 120_000,
     passWithNoTests: false,
