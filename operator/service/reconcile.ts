@@ -165,7 +165,9 @@ export class ServiceController {
     if (status.withdrawnAt !== undefined)
       return Math.max(0, Date.parse(status.withdrawnAt) + (spec.ttlSeconds ?? 60) * 1000 - now)
     if (!publication.isWithdrawn(object)) return WITHDRAWAL_LOOK_MS
-    await store.updateStatus('IprefService', { ...object, status: { ...status, withdrawnAt: timestamp(now) } })
+    // rounded up: a mapping that ends before its TTL is over would leave somebody with a record of nothing
+    const withdrawnAt = timestamp(now + 999)
+    await store.updateStatus('IprefService', { ...object, status: { ...status, withdrawnAt } })
     return WITHDRAWAL_LOOK_MS
   }
 
