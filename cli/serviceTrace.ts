@@ -14,7 +14,7 @@ import type { TraceReport } from '../gateway/controlReports.ts'
 import { formatAddress } from '../ipref/address.ts'
 import type { Condition, EndpointSlice, IprefGateway, IprefService, Lease, ServiceMapping } from '../resources/kinds.ts'
 import { fixOf } from '../resources/reasons.ts'
-import { compareVersions } from '../resources/view.ts'
+import { compareVersions, versionOfMappings } from '../resources/view.ts'
 import { Steps, verdictOf } from '../runtime/steps.ts'
 import { showServer } from './lookUp.ts'
 import type { ServiceFacts } from './serviceFacts.ts'
@@ -218,7 +218,7 @@ function sayGateway(gateway: IprefGateway, { object, leases }: ServiceFacts, ste
     return steps.wrong(what, `${unready.reason}: ${unready.message}`, {
       fix: fixOf('IprefGateway', unready.type, unready.reason) ?? "look at the gateway's log",
     })
-  const [reported, wanted] = [status?.observedResourceVersion, object.status?.mappingsVersion]
+  const [reported, wanted] = [status?.observedResourceVersion, versionOfMappings(object)]
   if (wanted === undefined || reported === undefined || compareVersions(reported, wanted) < 0)
     return steps.wrong(
       what,

@@ -4,7 +4,7 @@
  * An object is frozen when it enters, so that readers may share it. One that is here already, by uid and resourceVersion, stays as it is: a relist
  * keeps every object that did not change, and needs memory for one page only. Owner: the watch that fills it.
  */
-import type { KindName, Kinds, KubeObject } from './kinds.ts'
+import type { IprefService, KindName, Kinds, KubeObject } from './kinds.ts'
 import type { Change, Key } from './store.ts'
 
 export function keyText(key: Key): string {
@@ -67,4 +67,12 @@ export function freeze<Value>(value: Value): Value {
 /** Decimal resourceVersions of any length: negative, 0 or positive as `a` is before, at or after `b`. */
 export function compareVersions(a: string, b: string): number {
   return a.length - b.length || (a < b ? -1 : a > b ? 1 : 0)
+}
+
+/**
+ * Gateways that have seen an IprefService of this version have its mappings (decisions.md 19): that of the write that brought them, or, until it is recorded, that of
+ * the object, which is no earlier. undefined: there are none.
+ */
+export function versionOfMappings({ metadata, status }: IprefService): string | undefined {
+  return status?.mappingsVersion ?? (status?.mappings?.length ? metadata.resourceVersion : undefined)
 }

@@ -10,7 +10,7 @@
 import { API_VERSION, type IprefGateway, type RefusedMapping } from '../../resources/kinds.ts'
 import { NETWORK_KEY, NETWORK_NAME, type Network, type NetworkGateway, parseNetwork } from '../../resources/network.ts'
 import { type ResourceStore, StoreError, type Watched } from '../../resources/store.ts'
-import { compareVersions } from '../../resources/view.ts'
+import { compareVersions, versionOfMappings } from '../../resources/view.ts'
 import type { Clock } from '../../runtime/clock.ts'
 import type { Logger } from '../../runtime/log.ts'
 import type { Assertion, Problem } from '../mapper/assertions.ts'
@@ -186,7 +186,7 @@ export class KubeSource {
     const state = { network, services: [...this.#services!.all()], peers: [...this.#peers!.all()] }
     await this.#enforce(state)
     this.#inForce = version
-    this.#awaited = latest(state.services.map(({ status }) => status?.mappingsVersion))
+    this.#awaited = latest(state.services.map(versionOfMappings))
     try {
       this.#saved.write(state)
     } catch (error) {

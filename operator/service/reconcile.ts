@@ -1,7 +1,7 @@
 /**
  * The service controller: IprefService ──► claims on references, `status.mappings`, names, conditions.
  *
- *   alive:          finalizer ──► plan ──► claims ──► status (mappings), status (version of that write)
+ *   alive:          finalizer ──► plan ──► claims ──► status (mappings) ──► status (version of that write, once there is more to say)
  *   being deleted:  records read back gone ──► one TTL ──► claims released ──► finalizer
  *   gone:           claims released, forgotten after the hold time
  *
@@ -98,27 +98,19 @@ export class ServiceController {
 
   async #writeStatus(object: IprefService, plan: ServicePlan, mappings: ServiceMapping[]): Promise<void> {
     const { store, publication, clock, gateways } = this.#ports
-    const statusFor = (of: IprefService) =>
-      statusOf({
-        object: of,
-        names: plan.names,
-        mappings,
-        findings: plan.findings,
-        gateways: gateways(),
-        publishedInternal: publication.internal(of),
-        publishedPublic: publication.public(of),
-        now: clock.now(),
-      })
-    let at = object
-    // the second pass records the version of the first: only then do gateways' reports count
-    for (let pass = 0; pass < 2; pass++) {
-      const status = statusFor(at)
-      if (isDeepStrictEqual(status, at.status)) break
-      const written = await store.updateStatus('IprefService', { ...at, status })
-      this.#tell(at, status)
-      at = written
-      if (status.mappingsVersion !== undefined || mappings.length === 0) break
-    }
+    const status = statusOf({
+      object,
+      names: plan.names,
+      mappings,
+      findings: plan.findings,
+      gateways: gateways(),
+      publishedInternal: publication.internal(object),
+      publishedPublic: publication.public(object),
+      now: clock.now(),
+    })
+    if (isKnown(status, object.status)) return
+    await store.updateStatus('IprefService', { ...object, status })
+    this.#tell(object, status)
   }
 
   #tell(object: IprefService, status: IprefServiceStatus): void {
@@ -188,4 +180,10 @@ export class ServiceController {
     }
     return next === undefined ? undefined : { againMs: next }
   }
+}
+
+/** Nothing is new, or only the version of the write that brought the mappings, which gateways know without: it goes along with the next write. */
+function isKnown({ mappingsVersion, ...status }: IprefServiceStatus, before: IprefServiceStatus | undefined): boolean {
+  const { mappingsVersion: last, ...same } = before ?? {}
+  return isDeepStrictEqual(status, same) && (last === mappingsVersion || last === undefined)
 }

@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { IprefGateway, IprefService, IprefServiceStatus, ServiceMapping } from '../../resources/kinds.ts'
 import type { Names } from '../../resources/names.ts'
-import { compareVersions } from '../../resources/view.ts'
+import { compareVersions, versionOfMappings } from '../../resources/view.ts'
 import { type Finding, summary, withFindings } from '../conditions.ts'
 
 /** Reasons that do not keep an object from being ready. */
@@ -25,9 +25,8 @@ export function statusOf(input: StatusInput): IprefServiceStatus {
   const { object, names, mappings, now } = input
   const { metadata, status } = object
   const isSame = isDeepStrictEqual(status?.mappings ?? [], mappings)
-  // written without a version first, then with the version of that write: a crash in between claims nothing (decisions.md 19)
-  const mappingsVersion =
-    isSame && mappings.length > 0 ? (status?.mappingsVersion ?? metadata.resourceVersion) : undefined
+  // written without a version first, later with the version of that write: a crash in between claims nothing (decisions.md 19)
+  const mappingsVersion = isSame && mappings.length > 0 ? versionOfMappings(object) : undefined
   const found = [...input.findings, mappedFinding(input, isSame ? mappingsVersion : undefined)]
   found.push(input.publishedInternal, input.publishedPublic)
   found.push(summary(found.filter(({ reason }) => !NO_FAULT.has(reason))))

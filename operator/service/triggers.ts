@@ -16,7 +16,7 @@ import { familyOf, type Prefix, parseAddress, parsePrefix, prefixContains } from
 import type { EndpointSlice, IprefGateway, IprefReference, IprefService, Pod } from '../../resources/kinds.ts'
 import { matchesLabels } from '../../resources/selectors.ts'
 import type { Change } from '../../resources/store.ts'
-import { compareVersions } from '../../resources/view.ts'
+import { compareVersions, versionOfMappings } from '../../resources/view.ts'
 import { keyOf } from '../byKey.ts'
 import { type Cluster, namesAsked, serviceOfSlice } from '../cluster.ts'
 import {
@@ -124,7 +124,7 @@ function addReported(keys: Keys, cluster: Cluster, alive: readonly IprefGateway[
   if (versions.length === 0) return
   const lowest = versions.reduce((a, b) => (compareVersions(a, b) <= 0 ? a : b))
   for (const object of cluster.marked('waiting')) {
-    const version = object.status?.mappingsVersion
+    const version = versionOfMappings(object)
     if (version !== undefined && compareVersions(version, lowest) <= 0) keys.add(keyOf(object))
   }
 }

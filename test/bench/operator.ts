@@ -23,7 +23,7 @@ import { formatAddress } from '../../ipref/address.ts'
 import type { IprefService } from '../../resources/kinds.ts'
 import { KubernetesStore } from '../../resources/kubernetesStore.ts'
 import type { Watched } from '../../resources/store.ts'
-import { compareVersions } from '../../resources/view.ts'
+import { compareVersions, versionOfMappings } from '../../resources/view.ts'
 import { systemClock } from '../../runtime/clock.ts'
 import { isMissing, startApiServer } from '../support/apiServer.ts'
 import { startFaultyProxy } from '../support/faultyProxy.ts'
@@ -142,7 +142,7 @@ class ReportingGateway {
       {
         onChange: ({ now, before }) => {
           this.ready += Number(isReady(now)) - Number(isReady(before))
-          const version = now?.status?.mappingsVersion
+          const version = now && versionOfMappings(now)
           if (version !== undefined && (!this.#awaited || compareVersions(version, this.#awaited) > 0))
             this.#awaited = version
         },
