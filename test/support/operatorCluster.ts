@@ -302,9 +302,20 @@ readBack: ${inOneProcess ? '{mode: Off}' : `{servers: ["${server}"]}`}
     return faults.length > 0 ? faults : this.#unpublished(objects)
   }
 
+  /** Claims of objects that are there, and that they have no use for: each was made twice. */
+  async spareClaims(): Promise<string[]> {
+    const objects = await this.users.list('IprefService')
+    const claims = await this.users.list('IprefReference')
+    return claims
+      .filter(({ spec }) => spec.releasedAt !== undefined && objects.some(({ metadata }) => metadata.uid === spec.uid))
+      .map(({ metadata, spec }) => `${metadata.name} of ${spec.name}`)
+  }
+
   async #unpublished(objects: readonly IprefService[]): Promise<string[]> {
     const zones = await this.users.get('ConfigMap', { namespace: NAMESPACE, name: 'ipref-zones' })
-    const written = [...zones!.data![`${ZONES.public}.zone`]!.matchAll(/^(\S+)\s.*\sTXT\s+"(AA .*)"$/gm)]
+    const text = zones?.data?.[`${ZONES.public}.zone`]
+    if (text === undefined) return ['no zone text yet']
+    const written = [...text.matchAll(/^(\S+)\s.*\sTXT\s+"(AA .*)"$/gm)]
     const found = written.map(([, name, text]) => `${name} ${text}`).sort()
     const right = objects.map(object => `${nameOf(object)}. AA ${CONTEXT} + ${referenceOf(object)}`).sort()
     if (found.join() !== right.join()) return [`zone text: ${found.join(', ')}; should be ${right.join(', ')}`]

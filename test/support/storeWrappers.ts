@@ -134,26 +134,39 @@ export class LaggingStore extends PassingStore {
   }
 }
 
-/** Somebody else is faster: `meddle` is done just before the n-th write of the kind, once. */
+/** Somebody else is faster: `meddle` is done just before the n-th write of one IprefService, once. */
 export class MeddledStore extends PassingStore {
+  #name = ''
   #left = Number.POSITIVE_INFINITY
-  #kind: KindName = 'IprefService'
   #meddle: () => Promise<void> = async () => {}
-  hasMeddled = false
+  #meddling: Promise<void> | undefined
 
-  arm(kind: KindName, at: number, meddle: () => Promise<void>): void {
-    this.#kind = kind
+  arm(name: string, at: number, meddle: () => Promise<void>): void {
+    this.#name = name
     this.#left = at
     this.#meddle = meddle
-    this.hasMeddled = false
+    this.#meddling = undefined
   }
 
-  protected override async write<Result>(verb: Verb, kind: KindName, run: () => Promise<Result>): Promise<Result> {
-    if (kind === this.#kind && --this.#left === 0) {
-      await this.#meddle()
-      this.hasMeddled = true
-    }
-    return super.write(verb, kind, run)
+  /** Whether it came to that; rejects as `meddle` did. */
+  async hasMeddled(): Promise<boolean> {
+    await this.#meddling
+    return this.#meddling !== undefined
+  }
+
+  override async update<Kind extends KindName>(kind: Kind, object: Kinds[Kind]): Promise<Kinds[Kind]> {
+    await this.#before(kind, object.metadata.name)
+    return super.update(kind, object)
+  }
+  override async updateStatus<Kind extends KindName>(kind: Kind, object: Kinds[Kind]): Promise<Kinds[Kind]> {
+    await this.#before(kind, object.metadata.name)
+    return super.updateStatus(kind, object)
+  }
+
+  async #before(kind: KindName, name: string): Promise<void> {
+    if (kind !== 'IprefService' || name !== this.#name || --this.#left !== 0) return
+    this.#meddling = this.#meddle()
+    await this.#meddling
   }
 }
 
