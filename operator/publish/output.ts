@@ -90,14 +90,18 @@ export class OutputRunner {
   want(desired: Desired | (() => Desired)): void {
     const isFirst = this.#wanted === undefined
     this.#wanted = typeof desired === 'function' ? desired : () => desired
-    // while it fails, changes wait for the back-off
-    if (isFirst || this.#failures === 0) this.#now()
+    if (isFirst || !this.#isWaiting) this.#now()
   }
 
   /** What is there is not what was applied, or may not be. */
   again(): void {
     this.output.doubt()
-    if (this.#failures === 0) this.#now()
+    if (!this.#isWaiting) this.#now()
+  }
+
+  /** While it fails, changes wait for the back-off; those that come while it tries again are next, should it succeed. */
+  get #isWaiting(): boolean {
+    return this.#failures > 0 && this.#running === undefined
   }
 
   #now(): void {

@@ -352,6 +352,41 @@ describe('a runner', () => {
     expect(runner.state).toMatchObject({ problem: undefined, appliedVersion: table.version })
     await runner.stop()
   })
+
+  it.each(['wanted', 'doubted'])('does not forget what is %s while it tries again, and that succeeds', async what => {
+    const [seen, doubts]: number[][] = [[], []]
+    let end = (_isBroken: boolean) => {}
+    const output: Output = {
+      name: 'test',
+      zones: ['public'],
+      lookEveryMs: undefined,
+      async apply({ version }) {
+        seen!.push(version)
+        if (await new Promise<boolean>(resolve => (end = resolve))) throw new Error('no luck')
+        return { conflicts: new Map() }
+      },
+      doubt: () => doubts!.push(seen!.length),
+      servers: () => [],
+      stop: async () => {},
+    }
+    const runner = new OutputRunner(output, { clock, random: () => 0.5, onState: () => {} })
+    runner.want(table.snapshot())
+    end(true)
+    await clock.advance(1500)
+    expect(seen).toHaveLength(2)
+    want('shop/late', [], [txt('late.shop', AA)])
+    if (what === 'wanted') runner.want(table.snapshot())
+    else runner.again()
+    end(false)
+    await clock.advance(1500)
+    expect(seen).toHaveLength(3)
+    end(false)
+    await clock.advance(100)
+    expect(runner.state.appliedVersion).toBe(seen!.at(-1))
+    if (what === 'wanted') expect(runner.state.appliedVersion).toBe(table.version)
+    else expect(doubts).toEqual([2])
+    await runner.stop()
+  })
 })
 
 describe("the cluster's DNS", () => {
