@@ -49,6 +49,7 @@ export class Cluster {
   readonly #views = new Map<WatchedKind, Watched<WatchedKind>>()
   readonly #listeners = new Map<WatchedKind, Listener[]>()
   readonly #troubles = new Map<KindName, string>()
+  readonly #whenFollowing: (() => void)[] = []
   #config: Config
   readonly #slices = new ByKey<'EndpointSlice'>(({ metadata }) => [
     `${metadata.namespace}/${metadata.labels?.[SERVICE_NAME] ?? ''}`,
@@ -137,7 +138,9 @@ export class Cluster {
 
   #trouble(kind: KindName, problem: string | undefined): void {
     if (problem === undefined) {
-      if (this.#troubles.delete(kind)) this.#log.info({ kind }, 'the view follows again')
+      if (!this.#troubles.delete(kind)) return
+      this.#log.info({ kind }, 'the view follows again')
+      if (this.#troubles.size === 0) for (const run of this.#whenFollowing) run()
       return
     }
     if (this.#troubles.get(kind) !== problem) this.#log.warn({ kind }, problem)
@@ -167,6 +170,11 @@ export class Cluster {
   listen<Kind extends WatchedKind>(kind: Kind, listener: (change: Change<Kind>) => void): void {
     const listeners = this.#listeners.get(kind) ?? []
     this.#listeners.set(kind, [...listeners, listener as unknown as Listener])
+  }
+
+  /** Calls `run` each time that all views follow again. */
+  whenFollowing(run: () => void): void {
+    this.#whenFollowing.push(run)
   }
 
   view<Kind extends WatchedKind>(kind: Kind): Watched<Kind> {

@@ -78,7 +78,7 @@ export class Operator {
 
   constructor(settings: OperatorSettings, ports: OperatorPorts) {
     this.#settings = settings
-    this.#rights = new Rights({ store: ports.store, log: ports.log, onAllowed: () => this.#addAll() })
+    this.#rights = new Rights({ store: ports.store, log: ports.log, onAllowed: () => this.#retryFailed() })
     this.#ports = { ...ports, store: this.#rights }
     const { store, clock, log } = this.#ports
     this.#events = new Events({ store, clock, log, namespace: settings.namespace })
@@ -205,6 +205,7 @@ export class Operator {
 
   #listen(): void {
     const cluster = this.#cluster
+    cluster.whenFollowing(() => this.#retryFailed())
     // the book has a claim before whoever decides by it is told
     cluster.listen('IprefReference', change => this.#add('services', this.#book.change(change)))
     listenForServices(
@@ -227,6 +228,13 @@ export class Operator {
     this.#add('gateways', [ALL_GATEWAYS])
     this.#add('services', this.#allServices())
     this.#addPeers()
+  }
+
+  /** The API server, or a right, is there again: nobody waits for a back-off of minutes. */
+  #retryFailed(): void {
+    if (!this.#isStarted) return
+    for (const worker of this.#workers.values()) worker.retryFailed()
+    this.#publisher.retryFailed()
   }
 
   #addPeers(isMeant: (peer: IprefPeer) => boolean = () => true): void {

@@ -2,7 +2,7 @@
  * What the operator must be allowed, and which of it the API server refuses.
  *
  *   everything of the operator ──► Rights ──► store
- *                                    └ refused: said once, named by /readyz; allowed again: said, and everything is looked at again
+ *                                    └ refused: said once, named by /readyz; allowed again: said, and what failed is tried again
  *
  * A right that is missing never stops the rest: what needs it is tried again, less and less often, and all else goes on. Only what the operator must see to
  * decide is needed to start (cluster.ts).

@@ -77,6 +77,11 @@ export class Worker {
     this.#pump()
   }
 
+  /** What failed is tried again now: something that many depend on is there again. */
+  retryFailed(): void {
+    for (const [key, { state, failures }] of [...this.#entries]) if (state === 'idle' && failures > 0) this.add(key)
+  }
+
   get depth(): number {
     return this.#queue.size
   }

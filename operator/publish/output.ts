@@ -99,6 +99,11 @@ export class OutputRunner {
     if (!this.#isWaiting) this.#now()
   }
 
+  /** What it needs may be there again: the back-off is over. */
+  retryFailed(): void {
+    if (this.#isWaiting) this.#now()
+  }
+
   /** While it fails, changes wait for the back-off; those that come while it tries again are next, should it succeed. */
   get #isWaiting(): boolean {
     return this.#failures > 0 && this.#running === undefined

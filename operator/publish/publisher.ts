@@ -153,6 +153,10 @@ export class Publisher implements Publication {
     this.#publish()
   }
 
+  retryFailed(): void {
+    for (const runner of this.#runners) runner.retryFailed()
+  }
+
   async follow(): Promise<void> {
     if (!this.#isLeader) return
     this.#isLeader = false
@@ -397,10 +401,7 @@ export class Publisher implements Publication {
   #drift({ kind, set, problem }: ReadEntry): void {
     this.#drifted.add(kind)
     this.#later('drift', PUBLISH_MS, () => {
-      for (const { output } of this.#runners.filter(({ output: one }) =>
-        one.zones.some(zone => this.#drifted.has(zone)),
-      ))
-        this.#runners.find(runner => runner.output === output)?.again()
+      for (const runner of this.#runners) if (runner.output.zones.some(zone => this.#drifted.has(zone))) runner.again()
       this.#drifted.clear()
     })
     const { owner } = set as OwnedSet

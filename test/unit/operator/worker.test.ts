@@ -95,6 +95,27 @@ describe('worker', () => {
     expect(at.length).toBe(7)
   })
 
+  it('tries at once what failed, and nothing else, when it is told that it may succeed', async () => {
+    const seen: string[] = []
+    let broken = true
+    const { worker, clock } = workerOf(async key => {
+      seen.push(key)
+      if (broken && key === 'a') throw new Error('broken')
+      return key === 'later' ? { againMs: 1_000_000 } : undefined
+    })
+    worker.start()
+    for (const key of ['a', 'fine', 'later']) worker.add(key)
+    await clock.advance(100_000)
+    const before = seen.length
+    broken = false
+    worker.retryFailed()
+    await clock.advance(1)
+    expect(seen.slice(before)).toEqual(['a'])
+    worker.retryFailed()
+    await clock.advance(1)
+    expect(seen).toHaveLength(before + 1)
+  })
+
   it('counts conflicts apart and tries them again', async () => {
     let n = 0
     const { worker, clock, results } = workerOf(async () => {

@@ -347,6 +347,10 @@ describe('a runner', () => {
     expect(seen).toHaveLength(2)
     await clock.advance(10_000)
     expect(seen.length).toBeLessThanOrEqual(5)
+    const tries = seen.length
+    runner.retryFailed()
+    await clock.advance(0)
+    expect(seen).toHaveLength(tries + 1)
     isBroken = false
     await clock.advance(60_000)
     expect(runner.state).toMatchObject({ problem: undefined, appliedVersion: table.version })
