@@ -1,11 +1,14 @@
-/** The objects of one kind by something in them (an owner, an address, a name), kept up to date by the changes of a watch. */
+/**
+ * The objects of one kind by something in them (an owner, an address, a name), kept up to date by the changes of a watch. Most keys have one object, which then
+ * stands for itself: there are several of these tables, with ten thousand keys each.
+ */
 import type { KindName, Kinds } from '../resources/kinds.ts'
 import type { Change } from '../resources/store.ts'
 
 export class ByKey<Kind extends KindName> {
   readonly #keysOf: (object: Kinds[Kind]) => Iterable<string>
-  /** by key, then by `namespace/name` */
-  readonly #found = new Map<string, Map<string, Kinds[Kind]>>()
+  /** by key: the object, or several by `namespace/name` */
+  readonly #found = new Map<string, Kinds[Kind] | Map<string, Kinds[Kind]>>()
 
   constructor(keysOf: (object: Kinds[Kind]) => Iterable<string>) {
     this.#keysOf = keysOf
@@ -16,24 +19,42 @@ export class ByKey<Kind extends KindName> {
     const touched = new Set<string>()
     for (const key of before ? this.#keysOf(before) : []) {
       touched.add(key)
-      const objects = this.#found.get(key)
-      objects?.delete(keyOf(before!))
-      if (objects?.size === 0) this.#found.delete(key)
+      this.#remove(key, keyOf(before!))
     }
     for (const key of now ? this.#keysOf(now) : []) {
       touched.add(key)
-      let objects = this.#found.get(key)
-      if (!objects) {
-        objects = new Map()
-        this.#found.set(key, objects)
-      }
-      objects.set(keyOf(now!), now!)
+      this.#put(key, now!)
     }
     return touched
   }
 
+  #remove(key: string, object: string): void {
+    const found = this.#found.get(key)
+    if (found instanceof Map) {
+      found.delete(object)
+      const [last] = found.values()
+      if (found.size === 1) this.#found.set(key, last!)
+    } else if (found && keyOf(found) === object) this.#found.delete(key)
+  }
+
+  #put(key: string, object: Kinds[Kind]): void {
+    const found = this.#found.get(key)
+    if (found instanceof Map) found.set(keyOf(object), object)
+    else if (!found || keyOf(found) === keyOf(object)) this.#found.set(key, object)
+    else
+      this.#found.set(
+        key,
+        new Map([
+          [keyOf(found), found],
+          [keyOf(object), object],
+        ]),
+      )
+  }
+
   get(key: string): Kinds[Kind][] {
-    return [...(this.#found.get(key)?.values() ?? [])]
+    const found = this.#found.get(key)
+    if (!found) return []
+    return found instanceof Map ? [...found.values()] : [found]
   }
 
   get size(): number {

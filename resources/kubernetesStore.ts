@@ -221,7 +221,13 @@ function selectorsOf({ labelSelector, fieldSelector }: WatchOptions): Record<str
 /** Items of lists do not say their kind. */
 function clean<Kind extends KindName>(kind: Kind, object: KubeObject): Kinds[Kind] {
   const { apiVersion } = kindTable[kind]
-  delete (object.metadata as { managedFields?: unknown } | undefined)?.managedFields
+  if (object.metadata) {
+    // copied, for an object from which something was deleted takes several times as much room
+    const { managedFields: _dropped, ...metadata } = object.metadata as KubeObject['metadata'] & {
+      managedFields?: unknown
+    }
+    object.metadata = metadata
+  }
   return Object.assign(object, { apiVersion, kind }) as unknown as Kinds[Kind]
 }
 
