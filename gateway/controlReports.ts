@@ -1,4 +1,4 @@
-/** What the control sockets of gateway and resolver answer: read by `ipref status` and `ipref trace`. Types only. */
+/** What the control sockets of gateway and resolver answer: read by `ipref status`, `ipref trace` and `ipref check`. Types only. */
 import type { Step } from '../runtime/steps.ts'
 import type { MappingRow } from './mapper/mapper.ts'
 
@@ -61,3 +61,13 @@ export interface TraceReport {
   /** the process that was asked has no resolver: another may */
   lacksResolver?: true
 }
+
+/** What was tried: of hosts, of a peer, of the node. */
+export interface CheckReport {
+  steps: Step[]
+  /** of hosts: addresses of the gateway's own host that its connections to them may come from */
+  sources: string[]
+}
+
+/** Encoded addresses of a host that is named by context and reference; or why there is none. */
+export type EncodeReport = { addresses: string[] } | { refused: string }

@@ -3,10 +3,12 @@
 export interface Step {
   what: string
   ok: boolean
+  /** it works, and a person should look at it all the same */
+  warns?: true
   detail: string
   /** how long was waited for it */
   ms?: number
-  /** what to do about it, where it is wrong */
+  /** what to do about it, where it is wrong or to be looked at */
   fix?: string
 }
 
@@ -26,6 +28,10 @@ export class Steps {
 
   wrong(what: string, detail: string, told: { fix: string; since?: number }): void {
     this.all.push({ what, ok: false, detail, fix: told.fix, ...this.#spent(told.since) })
+  }
+
+  doubtful(what: string, detail: string, told: { fix: string; since?: number }): void {
+    this.all.push({ what, ok: true, warns: true, detail, fix: told.fix, ...this.#spent(told.since) })
   }
 
   #spent(since: number | undefined): { ms?: number } {

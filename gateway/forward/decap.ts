@@ -271,12 +271,16 @@ export class Decap {
   #gatewayItself(packet: TunnelPacket): Verdict {
     if (packet.protocol !== IPPROTO_ICMP) return this.#drop(Fault.gateway_closed)
     if (this.#isError(packet)) return Verdict.missRemote
-    if (packet.isFragment) return this.#drop(Fault.gateway_closed)
-    if (this.#icmpKind >> 8 === ICMP_ECHO_REQUEST) {
+    if (packet.isFragment && packet.fragmentOffset !== 0) return this.#drop(Fault.gateway_closed)
+    const isRequest = this.#icmpKind >> 8 === ICMP_ECHO_REQUEST
+    const isOurs = !isRequest && this.#env.view.getUint16(packet.l4 + icmp.id) === this.#env.settings.probeId
+    // the answer to a large probe may come in fragments; the first proves as much
+    if (packet.isFragment && !isOurs) return this.#drop(Fault.gateway_closed)
+    if (isRequest) {
       this.#answer.sendEchoReply(packet)
       return Verdict.forwarded
     }
-    if (this.#env.view.getUint16(packet.l4 + icmp.id) !== this.#env.settings.probeId) return Verdict.missRemote
+    if (!isOurs) return Verdict.missRemote
     this.probeAt = packet.l4 + ICMP_HEADER
     return packet.l4Length >= ICMP_HEADER + 16 ? Verdict.probeAnswer : this.#drop(Fault.l4_truncated)
   }

@@ -1,5 +1,6 @@
 /**
- * Would FORWARD of this node drop what goes to or from encoded addresses? Read from nftables' own listing (iptables-nft is in it), never changed.
+ * Does this node forward, and would FORWARD drop what goes to or from encoded addresses? Read from nftables' own listing (iptables-nft is in it), never
+ * changed.
  *
  * Two packets that begin a connection, one in each direction, are sent through each chain of type filter at the forward hook whose policy is drop.
  * A match has three outcomes: yes, no, cannot tell. An accept that certainly matches lets the packet pass; one that may match leaves
@@ -42,6 +43,38 @@ interface ForwardRule {
 }
 
 const MOST_JUMPS = 16
+
+/** Below /proc/sys/net; `setting`: its text, undefined where it is not there. */
+export function forwardingProblems(
+  families: readonly (4 | 6)[],
+  setting: (path: string) => string | undefined,
+): string[] {
+  const settings = [
+    { family: 4, path: 'ipv4/ip_forward', key: 'net.ipv4.ip_forward' },
+    { family: 6, path: 'ipv6/conf/all/forwarding', key: 'net.ipv6.conf.all.forwarding' },
+  ] as const
+  return settings
+    .filter(({ family }) => families.includes(family))
+    .filter(({ path }) => setting(path) === '0')
+    .map(({ key }) => `this node does not forward packets: ${key} is 0; sysctl -w ${key}=1`)
+}
+
+/** `list`: of nftables, parsed (sys/nft.ts). */
+export async function forwardProblems(
+  { samples, encodingNetworks }: { samples: readonly Sample[]; encodingNetworks: readonly string[] },
+  list: (what: string) => Promise<unknown>,
+): Promise<string[]> {
+  const problems: string[] = []
+  for (const chain of droppingChains(await list('chains'))) {
+    const { family, table, name } = chain
+    const dropped = droppedBy(chain, await list(`table ${family} ${table}`), samples)
+    if (dropped.length > 0)
+      problems.push(
+        `chain ${name} of nftables table ${family} ${table} drops ${dropped.map(sample => sample.name).join(' and ')}; let it accept ${encodingNetworks.join(', ')} as source and as destination`,
+      )
+  }
+  return problems
+}
 
 /** Chains at the forward hook that drop by policy, out of `nft -j list chains`. */
 export function droppingChains(listed: unknown): ForwardChain[] {

@@ -14,7 +14,7 @@ import { parsePrefix, prefixContains } from '../../ipref/address.ts'
 import { flushConntrack } from '../sys/conntrack.ts'
 import { listNft, nftGeneration, runNft } from '../sys/nft.ts'
 import { addressesToReach, desire, familyOfText, firstAddress, isStrictTowards, wantedProblems } from './nodeDesired.ts'
-import { droppedBy, droppingChains, type Sample } from './nodeForward.ts'
+import { forwardingProblems, forwardProblems, type Sample } from './nodeForward.ts'
 import { carryOut, readCurrent, readSetting, readSurroundings, removeMarked } from './nodeKernel.ts'
 import { isVxlanName, NODE_TABLE, VXLAN_NAMES } from './nodeMarks.ts'
 import { type Change, type Current, describeChange, planNode } from './nodePlan.ts'
@@ -240,32 +240,14 @@ export class NodeNetwork {
   async #survey(wanted: NodeNetworkWanted): Promise<void> {
     this.#surveyedAt = this.#ports.nowMs()
     this.#counters = countersOf(await this.#ports.nftList(TABLE))
-    this.#hostProblems = [...this.#forwarding(wanted), ...(await this.#droppingForward(wanted)), ...this.#lost()]
-  }
-
-  #forwarding({ encodingNetworks }: NodeNetworkWanted): string[] {
-    const settings = [
-      { family: 4, path: 'ipv4/ip_forward', key: 'net.ipv4.ip_forward' },
-      { family: 6, path: 'ipv6/conf/all/forwarding', key: 'net.ipv6.conf.all.forwarding' },
+    const { encodingNetworks } = wanted
+    const families = encodingNetworks.map(familyOfText)
+    const dropped = await forwardProblems({ samples: samplesOf(wanted), encodingNetworks }, this.#ports.nftList)
+    this.#hostProblems = [
+      ...forwardingProblems(families, path => this.#ports.setting(path)),
+      ...dropped,
+      ...this.#lost(),
     ]
-    return settings
-      .filter(({ family }) => encodingNetworks.some(network => familyOfText(network) === family))
-      .filter(({ path }) => this.#ports.setting(path) === '0')
-      .map(({ key }) => `this node does not forward packets: ${key} is 0; sysctl -w ${key}=1`)
-  }
-
-  async #droppingForward(wanted: NodeNetworkWanted): Promise<string[]> {
-    const problems: string[] = []
-    const samples = samplesOf(wanted)
-    for (const chain of droppingChains(await this.#ports.nftList('chains'))) {
-      const { family, table, name } = chain
-      const dropped = droppedBy(chain, await this.#ports.nftList(`table ${family} ${table}`), samples)
-      if (dropped.length > 0)
-        problems.push(
-          `chain ${name} of nftables table ${family} ${table} drops ${dropped.map(sample => sample.name).join(' and ')}; let it accept ${wanted.encodingNetworks.join(', ')} as source and as destination`,
-        )
-    }
-    return problems
   }
 
   #lost(): string[] {

@@ -28,15 +28,21 @@ export interface ProbeAddressing {
   referenceCode: number
 }
 
-/** The UDP payload of one probe. `nonce` has 16 bytes; `size` is the payload length wanted, 0 for the smallest. */
-export function encodeProbe(
-  to: ProbeAddressing,
-  echo: { id: number; sequence: number; nonce: Uint8Array },
-  size = 0,
-): Uint8Array {
+export interface ProbeEcho {
+  id: number
+  sequence: number
+  /** 16 bytes */
+  nonce: Uint8Array
+  /** beyond the peer, on the way to a host */
+  mayBeFragmented?: boolean
+}
+
+/** The UDP payload of one probe; `size` is the payload length wanted, 0 for the smallest. */
+export function encodeProbe(to: ProbeAddressing, echo: ProbeEcho, size = 0): Uint8Array {
   const headerLength = 4 + 2 * to.ourContext.length + 2 * to.ourReference.length
   const payload = new Uint8Array(Math.max(size, headerLength + ICMP_HEADER_LENGTH + NONCE_LENGTH))
-  payload.set([VERSION_1 | (to.referenceCode << 2) | DONT_FRAGMENT, to.family << 4, PROBE_TTL, IPPROTO_ICMP])
+  const flags = echo.mayBeFragmented ? 0 : DONT_FRAGMENT
+  payload.set([VERSION_1 | (to.referenceCode << 2) | flags, to.family << 4, PROBE_TTL, IPPROTO_ICMP])
   let offset = 4
   for (const part of [to.ourContext, to.theirContext, to.ourReference, to.theirReference]) {
     payload.set(part, offset)
