@@ -60,7 +60,7 @@ export interface PeersSettings {
   wireMtu: number | undefined
   configured: readonly { address: AddressWords; port: number }[]
   /** our own address is unknown: NAT in front of us must be kept open towards configured peers */
-  keepalive: boolean
+  keepsOpen: boolean
 }
 
 interface Probe {
@@ -78,6 +78,8 @@ interface Peer {
   /** probes on the way: of the current port and of candidates */
   probes: Probe[]
   nextProbe: number
+  /** when it was probed last */
+  probed: number
   /** seconds between probes of a peer that answers; undefined: it is not asked */
   keepalive: number | undefined
   rttMs: number | undefined
@@ -119,7 +121,7 @@ export class Peers {
     for (let number = 0; number < ports.table.capacity; number++) this.#free.push({ number, since: -REUSE_AFTER_S })
     for (const { address, port } of settings.configured) {
       const peer = this.#add(address, port, PeerFlag.configured)
-      if (peer && settings.keepalive) peer.keepalive = KEEPALIVE_EVERY_S
+      if (peer && settings.keepsOpen) peer.keepalive = KEEPALIVE_EVERY_S
     }
   }
 
@@ -143,6 +145,14 @@ export class Peers {
       if (!isVerified) Atomics.store(table.port, peer.number, port)
       peer.keepalive = probeS ?? peer.keepalive
       this.#named.push(peer)
+    }
+  }
+
+  /** Our own address is known from now on, or is not any more. */
+  setKeepsOpen({ isNeeded }: { isNeeded: boolean }): void {
+    for (const { address } of this.#settings.configured) {
+      const peer = this.#byNumber[this.#ports.table.find(...address)]
+      if (peer && !this.#named.includes(peer)) peer.keepalive = isNeeded ? KEEPALIVE_EVERY_S : undefined
     }
   }
 
@@ -181,7 +191,11 @@ export class Peers {
     const current = this.#ports.table.port[number]!
     if (port === current) return
     if (peer.probes.filter(p => p.port !== current).length >= CANDIDATES) return
-    if (this.#ports.now() >= peer.nextProbe) this.#probe(peer, port)
+    // the pause between keepalives is no reason to wait: the other end may speak in the middle of each of ours
+    const earliest = peer.probed + PROBE_EVERY_S
+    if (this.#ports.now() >= earliest) return this.#probe(peer, port)
+    this.#remember(peer, port)
+    peer.nextProbe = Math.min(peer.nextProbe, earliest)
   }
 
   /** An echo reply from reference 1 with one of our identifiers. */
@@ -299,6 +313,7 @@ export class Peers {
       uses: 0,
       probes: [],
       nextProbe: now(),
+      probed: now() - PROBE_EVERY_S,
       keepalive: undefined,
       rttMs: undefined,
       unanswered: 0,
@@ -376,15 +391,18 @@ export class Peers {
   }
 
   #probe(peer: Peer, port: number): void {
-    let probe = peer.probes.find(p => p.port === port)
-    if (!probe) {
-      probe = { port, nonce: new Uint8Array(randomBytes(16)), sentMs: 0, tries: 0 }
-      peer.probes.push(probe)
-    }
+    const probe = peer.probes.find(p => p.port === port) ?? this.#remember(peer, port)
     probe.sentMs = this.#ports.nowMs()
     probe.tries++
-    peer.nextProbe = this.#ports.now() + PROBE_EVERY_S
+    peer.probed = this.#ports.now()
+    peer.nextProbe = peer.probed + PROBE_EVERY_S
     this.#ports.sendProbe(peer.address, port, probe.nonce)
+  }
+
+  #remember(peer: Peer, port: number): Probe {
+    const probe: Probe = { port, nonce: new Uint8Array(randomBytes(16)), sentMs: 0, tries: 0 }
+    peer.probes.push(probe)
+    return probe
   }
 }
 

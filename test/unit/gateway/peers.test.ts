@@ -13,7 +13,7 @@ class World {
   readonly events: PeerEvent[] = []
   readonly peers: Peers
 
-  constructor(configured: { address: AddressWords; port: number }[] = [], keepalive = false) {
+  constructor(configured: { address: AddressWords; port: number }[] = [], keepsOpen = false) {
     this.peers = new Peers(
       {
         table: this.table,
@@ -23,7 +23,7 @@ class World {
         routeMtu: () => 1500,
         onEvent: event => this.events.push(event),
       },
-      { defaultPort: 1045, wireMtu: undefined, configured, keepalive },
+      { defaultPort: 1045, wireMtu: undefined, configured, keepsOpen },
     )
   }
 
@@ -72,6 +72,34 @@ describe('the port of a known peer', () => {
     world.answerLast()
     expect(world.port(1)).toBe(6000)
     expect(world.events).toMatchObject([{ what: 'port-changed', from: 1045, to: 6000 }])
+  })
+  it('is asked about between two keepalives too, and where it comes right after one of ours', () => {
+    world.peers.setNamed([{ address: peer(2), port: 1045, probeS: 25 }])
+    for (let second = 0; second < 40; second += 0.25) {
+      world.now += 0.25
+      world.peers.tick()
+    }
+    const silent = world.probes.length
+    // NAT gave the peer another port; what comes from there is a probe of its own, once in 25 s
+    world.peers.candidate(world.number(2), 1421)
+    expect(world.probes.slice(silent)).toMatchObject([{ port: 1421 }])
+    world.peers.candidate(world.number(2), 1422)
+    world.now += 1.25
+    world.peers.tick()
+    world.now += 1.25
+    world.peers.tick()
+    world.answerLast()
+    expect(world.port(2)).toBe(1421)
+  })
+  it('that comes within a second of a probe is asked about when that is over', () => {
+    world.peers.setNamed([{ address: peer(2), port: 1045, probeS: 25 }])
+    world.peers.tick()
+    expect(world.probes).toMatchObject([{ port: 1045 }])
+    world.peers.candidate(world.number(2), 1421)
+    expect(world.probes).toHaveLength(1)
+    world.now += 1
+    world.peers.tick()
+    expect(world.probes.slice(1)).toMatchObject([{ port: 1421 }])
   })
   it('does not change for an answer with other bytes, or from elsewhere', () => {
     world.peers.candidate(world.number(1), 6000)
@@ -228,4 +256,21 @@ describe('peers that resources name', () => {
     world.peers.setNamed([])
     expect(world.table.flags[world.number(1)]! & PeerFlag.configured).toBeTruthy()
   })
+})
+
+it('configured peers are asked no more once our own address is known, and again when it is not', () => {
+  const world = new World([{ address: peer(1), port: 1045 }])
+  const asked = () => {
+    const before = world.probes.length
+    for (let i = 0; i < 4 * 60; i++) {
+      world.now += 0.25
+      world.peers.tick()
+    }
+    return world.probes.length - before
+  }
+  expect(asked()).toBe(0)
+  world.peers.setKeepsOpen({ isNeeded: true })
+  expect(asked()).toBeGreaterThan(1)
+  world.peers.setKeepsOpen({ isNeeded: false })
+  expect(asked()).toBe(0)
 })
