@@ -6,13 +6,22 @@
  * Between the gateways no packet is fragmented on the way: what is lost there without a word is lost for hosts too. Behind the far gateway packets may be.
  * Says nothing again that a trace has said: a peer that is silent has no further steps. Decides nothing about packets.
  */
-import { equalAddress, familyOf, formatAddress, parseAddress } from '../ipref/address.ts'
+import {
+  equalAddress,
+  familyOf,
+  formatAddress,
+  isLinkLocal,
+  isLoopback,
+  type Prefix,
+  parseAddress,
+  prefixContains,
+} from '../ipref/address.ts'
 import { parseIprefAddress } from '../ipref/iprefAddress.ts'
 import { wordsFromReference } from '../ipref/reference.ts'
 import { lengthCode } from '../ipref/tunnelHeader.ts'
 import { roundMs, Steps } from '../runtime/steps.ts'
 import type { CheckReport, PeerReport } from './controlReports.ts'
-import { type Echoes, type EchoResult, type EchoTarget, smallestEcho } from './echoes.ts'
+import { type Echoes, type EchoResult, type EchoTarget, smallestEcho, THE_GATEWAY } from './echoes.ts'
 import type { MappingRow } from './mapper/mapper.ts'
 import { findSizes, type Sizes } from './sizes.ts'
 
@@ -117,7 +126,7 @@ export class Checker {
   async #findWay(context: Uint8Array, steps: Steps): Promise<Way | undefined> {
     const before = this.#ports.peer(context)
     if (!before) return undefined
-    const target = { context, reference: 1n, port: before.port }
+    const target = { context, reference: THE_GATEWAY, port: before.port }
     const rttMs = await this.#firstAnswer(target)
     if (rttMs === undefined) return undefined
     const peer = this.#ports.peer(context)!
@@ -248,15 +257,26 @@ function adviceFor(passes: number, family: 4 | 6): string {
   return `give both gateways -gateway-ifc-mtu ${passes} (TCP connections then keep within it: their MSS is clamped), or let ${icmp} through the firewalls on the way, or widen the link that takes no more`
 }
 
-/** Addresses of this host from which others get answers: not the gateway's own encoded one, whose reference takes pings alone. */
+export interface SourceSettings {
+  tunName: string
+  encodingNetworks: readonly Prefix[]
+  /** empty: all may send */
+  localNetworks: readonly Prefix[]
+  bind: readonly Uint8Array[]
+}
+
+/** One address of each family by which this host itself gets answers: not the gateway's own encoded one, whose reference takes pings alone. */
 export function sourcesOf(
   own: readonly { address: Uint8Array; device: string }[],
-  not: { tun: string; isOutside(address: Uint8Array): boolean; bind: readonly Uint8Array[] },
+  { tunName, encodingNetworks, localNetworks, bind }: SourceSettings,
 ): Uint8Array[] {
-  const usable = own.filter(({ address, device }) => device !== 'lo' && device !== not.tun && !not.isOutside(address))
-  const isBound = (address: Uint8Array) => not.bind.some(one => equalAddress(one, address))
+  const isUsable = (address: Uint8Array) =>
+    !isLoopback(address) &&
+    !isLinkLocal(address) &&
+    !encodingNetworks.some(network => prefixContains(network, address)) &&
+    (localNetworks.length === 0 || localNetworks.some(network => prefixContains(network, address)))
+  const usable = own.filter(({ address, device }) => device !== tunName && isUsable(address)).map(one => one.address)
   // one that hosts know rather than one that peers know
-  const order = [...usable].sort((a, b) => Number(isBound(a.address)) - Number(isBound(b.address)))
-  const firsts = ([4, 6] as const).flatMap(family => order.find(({ address }) => familyOf(address) === family) ?? [])
-  return firsts.map(({ address }) => address)
+  const inside = usable.filter(address => !bind.some(one => equalAddress(one, address)))
+  return ([4, 6] as const).flatMap(family => [...inside, ...usable].find(address => familyOf(address) === family) ?? [])
 }

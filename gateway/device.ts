@@ -110,6 +110,12 @@ export function overlapWithHost(settings: DeviceSettings): string | undefined {
   return undefined
 }
 
+/** All of this host, with the names of their devices. */
+export function ownAddresses(): { address: Uint8Array; device: string }[] {
+  const names = new Map(listLinks().map(link => [link.index, link.name]))
+  return listAddresses().map(({ address, index }) => ({ address, device: names.get(index) ?? '' }))
+}
+
 /** MTU towards a peer: of the route and its interface. */
 export function wireMtuTo(address: Uint8Array): number {
   return routeTo(address)?.mtu ?? 1500

@@ -9,7 +9,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import { headerLength } from '../ipref/tunnelHeader.ts'
-import { NONCE_LENGTH } from './peers/probe.ts'
+import { NONCE_LENGTH, type ProbeEcho } from './peers/probe.ts'
 
 export interface EchoTarget {
   context: Uint8Array
@@ -18,8 +18,8 @@ export interface EchoTarget {
 }
 
 export interface EchoesPorts {
-  /** UDP payload of this many bytes; 0: as few as can be. False: the kernel refused it. */
-  send(target: EchoTarget, echo: { nonce: Uint8Array; size: number }): boolean
+  /** UDP payload of `size` bytes; 0: as few as can be. False: the kernel refused it. */
+  send(target: EchoTarget, echo: Omit<ProbeEcho, 'id' | 'sequence'>, size: number): boolean
   /** milliseconds, monotonic */
   nowMs(): number
 }
@@ -29,6 +29,8 @@ export type EchoResult = number | 'lost' | 'refused'
 
 /** An error that is pending at the socket is told once, in place of sending. */
 const SENDS = 3
+/** by this reference every gateway itself is reached */
+export const THE_GATEWAY = 1n
 const ICMP_HEADER = 8
 const UDP_HEADER = 8
 
@@ -54,7 +56,8 @@ export class Echoes {
       const timer = setTimeout(() => end('lost'), more.patienceMs)
       const sentMs = this.#ports.nowMs()
       this.#waiting.set(key, () => end(this.#ports.nowMs() - sentMs))
-      for (let tries = 0; tries < SENDS; tries++) if (this.#ports.send(target, { nonce, size })) return
+      const mayBeFragmented = target.reference !== THE_GATEWAY && size > 0
+      for (let tries = 0; tries < SENDS; tries++) if (this.#ports.send(target, { nonce, mayBeFragmented }, size)) return
       end('refused')
     })
   }

@@ -12,11 +12,11 @@ import {
   type AddressWords,
   bytesFromWords,
   familyOf,
-  familyOfWords,
   formatAddress,
   formatPrefix,
   formatWords,
   isUnspecified,
+  parseAddress,
   prefixWords,
   wordsFromBytes,
 } from '../ipref/address.ts'
@@ -25,8 +25,9 @@ import { encodeReferences, wordsFromReference } from '../ipref/reference.ts'
 import { type Handler, serveControl } from '../runtime/controlSocket.ts'
 import { healthPages, servePages } from '../runtime/http.ts'
 import type { Logger } from '../runtime/log.ts'
+import { answerCheck, answerEncode, type CheckParts } from './checkRequests.ts'
 import type { GatewayConfig } from './config.ts'
-import type { StatusReport, TraceReport } from './controlReports.ts'
+import type { PeerReport, StatusReport, TraceReport } from './controlReports.ts'
 import { type DeviceSettings, mtuOfAddress, overlapWithHost, removeDevice, wireMtuTo } from './device.ts'
 import { DeviceKeeper } from './deviceKeeper.ts'
 import { Agent } from './dns/agent.ts'
@@ -36,6 +37,7 @@ import { RESOLVER_PORT } from './dns/resolverConfig.ts'
 import { ResolverHost } from './dns/resolverHost.ts'
 import { logResolverEvent, renderResolverMetrics } from './dns/resolverReports.ts'
 import { Zones } from './dns/zones.ts'
+import { Echoes, type EchoTarget, THE_GATEWAY } from './echoes.ts'
 import type { ForwardSettings } from './forward/environment.ts'
 import { tunMtuOf } from './forward/mtu.ts'
 import { HostFilter } from './hostFilter.ts'
@@ -49,7 +51,7 @@ import { MapperMessages } from './mapper/mapperSocket.ts'
 import { Store, type StoreEvent } from './mapper/store.ts'
 import { Metrics } from './metrics.ts'
 import { type PeerEvent, Peers } from './peers/peers.ts'
-import { encodeProbe } from './peers/probe.ts'
+import { encodeProbe, type ProbeEcho } from './peers/probe.ts'
 import { MappingsWriter } from './plane/mappings.ts'
 import { PeerTable } from './plane/peerTable.ts'
 import { Plane, type PlaneEvent } from './plane/plane.ts'
@@ -96,6 +98,10 @@ export class Gateway {
   }
   readonly #random = new Int32Array(RANDOM_WORDS)
   readonly #probeId = randomBytes(2).readUInt16BE()
+  readonly #echoes = new Echoes({
+    send: (target, echo, size) => this.#sendEcho(target, echo, size),
+    nowMs: () => performance.now(),
+  })
   #randomLeft = 0
   #probeSequence = 0
   #device: DeviceKeeper | undefined
@@ -198,13 +204,20 @@ export class Gateway {
   }
 
   #sendProbe(to: AddressWords, port: number, nonce: Uint8Array): boolean {
-    const family = familyOfWords(to)
+    return this.#sendEcho({ context: bytesFromWords(to), reference: THE_GATEWAY, port }, { nonce }, 0)
+  }
+
+  #sendEcho(
+    { context: theirContext, reference, port }: EchoTarget,
+    echo: Omit<ProbeEcho, 'id' | 'sequence'>,
+    size: number,
+  ): boolean {
+    const family = familyOf(theirContext)
     const socket = this.#sockets.find(s => s.family === family)
     if (!socket) return false
-    const theirContext = bytesFromWords(to)
     const ourContext =
       this.#config.contexts.find(c => c.length === theirContext.length) ?? new Uint8Array(theirContext.length)
-    const references = encodeReferences(this.#config.gatewayReference, 1n)
+    const references = encodeReferences(this.#config.gatewayReference, reference)
     const addressing = {
       family,
       ourContext,
@@ -213,8 +226,12 @@ export class Gateway {
       theirReference: references.destination,
       referenceCode: references.code,
     }
-    const payload = encodeProbe(addressing, { id: this.#probeId, sequence: ++this.#probeSequence & 0xffff, nonce })
-    return sendDatagram(socket.fd, { address: theirContext, port }, payload)
+    const numbers = { id: this.#probeId, sequence: ++this.#probeSequence & 0xffff }
+    return sendDatagram(
+      socket.fd,
+      { address: theirContext, port },
+      encodeProbe(addressing, { ...numbers, ...echo }, size),
+    )
   }
 
   // ---- mapper and store
@@ -404,7 +421,7 @@ export class Gateway {
       case MissKind.probeAnswer: {
         const nonce = new Uint8Array(ring.packetLength)
         ring.takePacket(nonce, 0)
-        this.#peers.answered(source, words[9]!, nonce)
+        if (!this.#echoes.answered(nonce)) this.#peers.answered(source, words[9]!, nonce)
         return 'done'
       }
       case MissKind.tooBig:
@@ -617,6 +634,8 @@ export class Gateway {
   readonly #control: Handler = request => {
     if (request.do === 'status') return this.status()
     if (request.do === 'trace') return this.trace(request)
+    if (request.do === 'check') return answerCheck(request, this.#checkParts)
+    if (request.do === 'encode') return answerEncode(request, this.#checkParts)
     if (request.do === 'crash-worker' && process.env.IPREF_TEST === '1') {
       this.#plane?.crash(request.role === 'decap' ? 'decap' : 'encap')
       return 'crashed'
@@ -735,21 +754,36 @@ export class Gateway {
 
   /** `{ address }` or `{ name }`. */
   trace({ address, name }: Record<string, unknown>): Promise<TraceReport> {
-    const find = (context: Uint8Array) =>
-      this.#peers.status().find(p => formatWords(p.address) === formatAddress(context))
     const tracer = new Tracer({
       config: () => this.#config,
       describe: of => this.#mapper.describe(of),
       carrierOf: of => this.#kube?.carrierOf(of),
       storeFailing: () => this.#store.failing,
-      peer: context => {
-        const peer = find(context)
-        return peer && peerReport(peer)
-      },
+      peer: context => this.#peerReport(context),
       measure: context => new Promise(resolve => this.#peers.measure(wordsFromBytes(context), resolve)),
       resolver: () => this.#resolver,
     })
     return name === undefined ? tracer.address(String(address)) : tracer.name(String(name))
+  }
+
+  #peerReport(context: Uint8Array): PeerReport | undefined {
+    const peer = this.#peers.status().find(p => formatWords(p.address) === formatAddress(context))
+    return peer && peerReport(peer)
+  }
+
+  get #checkParts(): CheckParts {
+    return {
+      config: this.#config,
+      contexts: () => this.status().contexts.flatMap(text => parseAddress(text) ?? []),
+      mapper: this.#mapper,
+      peers: this.#peers,
+      peer: context => this.#peerReport(context),
+      kube: this.#kube,
+      echoes: this.#echoes,
+      listening: () => this.#listening(),
+      unready: () => this.#unready(),
+      filterTable: this.#filter?.tableName,
+    }
   }
 
   // ---- end

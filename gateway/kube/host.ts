@@ -8,7 +8,7 @@
  * Decides nothing itself; the only one here that knows more than one of the parts. Main thread.
  */
 import { join } from 'node:path'
-import { type Prefix, parsePrefix } from '../../ipref/address.ts'
+import { type AddressWords, type Prefix, parsePrefix } from '../../ipref/address.ts'
 import type { Network, NetworkGateway } from '../../resources/network.ts'
 import type { ResourceStore } from '../../resources/store.ts'
 import { systemClock } from '../../runtime/clock.ts'
@@ -23,7 +23,8 @@ import { routingOf } from './domains.ts'
 import type { KubeConfig } from './kubeOptions.ts'
 import { renderKubeMetrics } from './kubeReports.ts'
 import { isForbidden, type Refusal, refusalOf, released, waiting } from './network.ts'
-import type { NodeNetwork } from './nodeNetwork.ts'
+import type { Sample } from './nodeForward.ts'
+import { type NodeNetwork, samplesOf } from './nodeNetwork.ts'
 import type { NodeNetworkWanted } from './nodeTypes.ts'
 import { openStore } from './openStore.ts'
 import { carrierOf, type Placement, placementOf } from './placement.ts'
@@ -303,6 +304,17 @@ export class KubeHost {
   carrierOf(address: Uint8Array): string | undefined {
     if (!this.#network || !this.#placement) return undefined
     return carrierOf(address, { network: this.#network, name: this.#settings.kube.name, placement: this.#placement })
+  }
+
+  /** What FORWARD of this node is asked about; undefined: outside Kubernetes. */
+  get forwardSamples(): readonly Sample[] | undefined {
+    const wanted = this.#network && this.#nodeWanted(this.#network)
+    return wanted && samplesOf(wanted)
+  }
+
+  /** The port that an IprefPeer says; undefined: none says it. */
+  portOf(context: AddressWords): number | undefined {
+    return this.#peers.find(({ address }) => address.every((word, i) => word === context[i]))?.port
   }
 
   metrics(): string {

@@ -281,8 +281,8 @@ function waysInUse(probes: readonly Probe[], routes: readonly RouteWanted[]): Se
   return new Set(probes.filter(isTaken).map(probe => probe.key))
 }
 
-/** One packet in each direction for each family. */
-function samplesOf({ encodingNetworks, podNetworks, tun }: NodeNetworkWanted): Sample[] {
+/** What FORWARD is asked about: one packet in each direction for each family. */
+export function samplesOf({ encodingNetworks, podNetworks, tun }: NodeNetworkWanted): Sample[] {
   return encodingNetworks.flatMap(network => {
     const family = familyOfText(network)
     const pods = podNetworks.find(one => familyOfText(one) === family)

@@ -9,6 +9,7 @@ import { Errno, VNET } from './layouts.ts'
 import { check, errno, ioctl, SysError } from './libc.ts'
 import { scratch } from './scratch.ts'
 
+export const TUN_PATH = '/dev/net/tun'
 const TUNSETIFF = 0x400454ca
 const TUNSETPERSIST = 0x400454cb
 const TUNSETOFFLOAD = 0x400454d0
@@ -32,7 +33,7 @@ export interface TunOffloads {
 export function openTun(wanted: { name: string; offloads: TunOffloads }): { fd: number; offloads: TunOffloads } {
   if (!/^[^\s/]{1,15}$/.test(wanted.name))
     throw new Error(`TUN name ${JSON.stringify(wanted.name)}: 1 to 15 characters without / or space`)
-  const fd = openSync('/dev/net/tun', O_RDWR_NONBLOCK)
+  const fd = openPath()
   try {
     attach(fd, wanted.name)
     check('TUNSETPERSIST', ioctl(fd, TUNSETPERSIST, 1))
@@ -44,6 +45,27 @@ export function openTun(wanted: { name: string; offloads: TunOffloads }): { fd: 
     closeSync(fd)
     throw error
   }
+}
+
+function openPath(): number {
+  try {
+    return openSync(TUN_PATH, O_RDWR_NONBLOCK)
+  } catch (error) {
+    const { what, fix } = tunRefusal(error as NodeJS.ErrnoException)
+    throw new Error(`${what}; ${fix}`)
+  }
+}
+
+/** Why the device file cannot be opened, and what to do about it. */
+export function tunRefusal({ code, message }: NodeJS.ErrnoException): { what: string; fix: string } {
+  if (code === 'ENOENT' || code === 'ENODEV' || code === 'ENXIO')
+    return { what: `${TUN_PATH} is not there`, fix: 'modprobe tun; in a container: --device /dev/net/tun' }
+  if (code === 'EPERM' || code === 'EACCES')
+    return {
+      what: `${TUN_PATH} is refused (${code}): the container runtime or a security module keeps it from us`,
+      fix: 'allow the device (SELinux: gateway.seLinuxOptions); last resort, in the chart: gateway.privileged=true',
+    }
+  return { what: `${TUN_PATH}: ${message}`, fix: 'look at the log of the kernel' }
 }
 
 function attach(fd: number, name: string): void {
@@ -81,7 +103,7 @@ export function setTunOffloads(fd: number, offloads: TunOffloads): boolean {
 
 /** Removes the device; nothing happens when it is not there. */
 export function removeTun(name: string): void {
-  const fd = openSync('/dev/net/tun', O_RDWR_NONBLOCK)
+  const fd = openPath()
   try {
     attach(fd, name)
     check('TUNSETPERSIST', ioctl(fd, TUNSETPERSIST, 0))
