@@ -27,6 +27,7 @@ import { healthPages, servePages } from '../runtime/http.ts'
 import type { Logger } from '../runtime/log.ts'
 import { answerCheck, answerEncode, type CheckParts } from './checkRequests.ts'
 import type { GatewayConfig } from './config.ts'
+import { isSameList, ownContextsOf } from './contexts.ts'
 import type { PeerReport, StatusReport, TraceReport } from './controlReports.ts'
 import { type DeviceSettings, mtuOfAddress, overlapWithHost, removeDevice, wireMtuTo } from './device.ts'
 import { DeviceKeeper } from './deviceKeeper.ts'
@@ -115,6 +116,9 @@ export class Gateway {
   #policy!: PolicyTable
   #kube: KubeHost | undefined
   #isCarrying = true
+  /** our own addresses, as far as anybody knows them */
+  #contexts: readonly Uint8Array[]
+  #contextProblems: readonly string[] = []
   #hosts: HostsSource | undefined
   #resolver: ResolverHost | undefined
   #zones: Zones | undefined
@@ -127,6 +131,7 @@ export class Gateway {
   /** `onFatal`: the process must be started again, by whoever started it. */
   constructor(config: GatewayConfig, log: Logger, onFatal: () => void) {
     this.#config = config
+    this.#contexts = config.contexts
     this.#log = log
     this.#onFatal = onFatal
   }
@@ -193,7 +198,7 @@ export class Gateway {
       defaultPort: config.remotePort,
       wireMtu: config.wireMtu,
       configured,
-      keepalive: config.contexts.length < config.bind.length,
+      keepsOpen: this.#contexts.length < config.bind.length,
     })
   }
 
@@ -215,8 +220,7 @@ export class Gateway {
     const family = familyOf(theirContext)
     const socket = this.#sockets.find(s => s.family === family)
     if (!socket) return false
-    const ourContext =
-      this.#config.contexts.find(c => c.length === theirContext.length) ?? new Uint8Array(theirContext.length)
+    const ourContext = this.#contexts.find(c => c.length === theirContext.length) ?? new Uint8Array(theirContext.length)
     const references = encodeReferences(this.#config.gatewayReference, reference)
     const addressing = {
       family,
@@ -391,8 +395,8 @@ export class Gateway {
       encodingNetworks: config.encodingNetworks.map(prefixWords),
       ownEncoded4: wordsOf(config.ownEncoded, 4),
       ownEncoded6: wordsOf(config.ownEncoded, 16),
-      context4: wordsOf(config.contexts, 4),
-      context6: wordsOf(config.contexts, 16),
+      context4: wordsOf(this.#contexts, 4),
+      context6: wordsOf(this.#contexts, 16),
       gatewayReference: Int32Array.from(wordsFromReference(config.gatewayReference)),
       decrementTtl: config.decrementTtl,
       probeId: this.#probeId,
@@ -438,7 +442,7 @@ export class Gateway {
 
   #isOwnContext(words: AddressWords): boolean {
     const text = formatWords(words)
-    return this.#config.contexts.some(context => formatAddress(context) === text)
+    return this.#contexts.some(context => formatAddress(context) === text)
   }
 
   #judge(role: WorkerRole, fault: number): 'return' | 'done' {
@@ -563,6 +567,7 @@ export class Gateway {
         policy: this.#policy,
         peers: this.#peers,
         nodeNetwork: config.devmode ? undefined : new NodeNetwork(),
+        setContexts: published => this.#setContexts(published),
         setRouting: routing => this.#resolver?.setRouting(routing),
         forgetMappings: () => this.#resolver?.forgetMappings(),
         setCarrying: isCarrying => {
@@ -573,6 +578,22 @@ export class Gateway {
       },
     )
     this.#ends.push(() => this.#kube!.stop())
+  }
+
+  // packets that are on the way keep the one they were given
+  #setContexts(published: readonly string[]): void {
+    const { contexts, problems } = ownContextsOf(this.#config.contexts, published)
+    for (const problem of problems)
+      if (!this.#contextProblems.includes(problem)) this.#log.warn({ component: 'kube' }, problem)
+    this.#contextProblems = problems
+    if (isSameList(contexts, this.#contexts)) return
+    this.#contexts = contexts
+    this.#log.info({ component: 'kube', contexts: contexts.map(formatAddress) }, 'our own addresses')
+    this.#peers.setKeepsOpen({ isNeeded: contexts.length < this.#config.bind.length })
+    void this.#mapper
+      .setContexts(contexts)
+      .catch(error => this.#log.error({ component: 'mapper' }, (error as Error).message))
+    this.#plane?.reload(this.#forwardSettings())
   }
 
   #observe(): ReturnType<KubeHostPorts['observe']> {
@@ -722,7 +743,7 @@ export class Gateway {
       uptimeSeconds: Math.floor((performance.now() - this.#startedAt) / 1000),
       tun: this.#device ? { name: this.#device.settings.name, mtu: this.#device.settings.mtu } : null,
       encodingNetworks: config.encodingNetworks.map(formatPrefix),
-      contexts: config.contexts.map(formatAddress),
+      contexts: this.#contexts.map(formatAddress),
       listening: this.#listening(),
       workers: plane
         ? (['encap', 'decap'] as const).map(role => ({
@@ -746,6 +767,7 @@ export class Gateway {
         ...this.#fileProblems,
         ...(this.#zones?.problems ?? []),
         ...(this.#kube?.problems ?? []),
+        ...this.#contextProblems,
         ...(this.#agent?.problems ?? []),
         ...this.#mapper.problems().map(p => (p.assertion.where ? `${p.assertion.where}: ${p.detail}` : p.detail)),
       ],
@@ -755,7 +777,7 @@ export class Gateway {
   /** `{ address }` or `{ name }`. */
   trace({ address, name }: Record<string, unknown>): Promise<TraceReport> {
     const tracer = new Tracer({
-      config: () => this.#config,
+      config: () => ({ ...this.#config, contexts: this.#contexts }),
       describe: of => this.#mapper.describe(of),
       carrierOf: of => this.#kube?.carrierOf(of),
       storeFailing: () => this.#store.failing,

@@ -59,6 +59,8 @@ export interface KubeHostPorts {
   peers: Peers
   /** undefined: no packets, so no node network */
   nodeNetwork: NodeNetwork | undefined
+  /** Public addresses of this gateway, as the cluster knows them. */
+  setContexts(published: readonly string[]): void
   /** Answers and questions of the resolver go this way from now on. */
   setRouting(routing: Routing): void
   /** Encoded addresses that the resolver has given out are void. */
@@ -167,6 +169,7 @@ export class KubeHost {
   #setNetwork(network: Network, self: NetworkGateway | undefined, carried: readonly Carried[]): void {
     this.#network = network
     this.#carried = carried
+    this.#ports.setContexts(self?.publicAddresses ?? [])
     this.#refuse(refusalOf(network, self, this.#settings))
     this.#uplink.setNetwork(isForbidden(this.#refusal) ? undefined : network)
     this.#place()

@@ -119,6 +119,7 @@ export class Mapper {
   readonly #perPeer: Int32Array
   readonly #tentativePerPeer: Int32Array
   #pools: readonly Pool[] = []
+  #contexts: readonly Uint8Array[]
   #mayAllocate = true
   readonly #tentativeLimit = new Map<number, number>()
   #tentatives: Tentative[] = []
@@ -134,6 +135,7 @@ export class Mapper {
   constructor(ports: MapperPorts, settings: MapperSettings) {
     this.#ports = ports
     this.#settings = settings
+    this.#contexts = settings.contexts
     const { ours, theirs } = ports.tables
     this.#oursOwner = new Uint16Array(ours.capacity)
     this.#oursSaved = new Int32Array(ours.capacity)
@@ -169,22 +171,50 @@ export class Mapper {
     return this.#pools.some(({ network }) => prefixContains(network, address))
   }
 
+  /** Our own addresses are these from now on: what leads to them turns around here, what leads elsewhere needs a peer. */
+  setContexts(contexts: readonly Uint8Array[]): Promise<void> {
+    this.#contexts = contexts
+    const { theirs } = this.#ports.tables
+    for (let slot = 0; slot < theirs.highWater; slot++)
+      if (theirs.isUsed(slot) && this.#isOwnContext(theirs.context(slot)) !== theirs.peer(slot) < 0) this.#relink(slot)
+    return this.#inTurn(() => this.#resolve())
+  }
+
+  #relink(slot: number): void {
+    const { theirs } = this.#ports.tables
+    // nobody has answered it, so nobody misses it
+    if (this.#tentative[slot] === 1) return this.#removeTheirs(slot)
+    const context = theirs.context(slot)
+    this.#releasePeer(theirs.peer(slot))
+    const peer = this.#requirePeer(context)
+    if (peer >= 0 || this.#isOwnContext(context)) return theirs.setPeer(slot, peer)
+    // no room for another peer
+    theirs.setPeer(slot, NO_PEER)
+    if (this.#theirsOwner[slot] === DYNAMIC) return this.#removeDynamicTheirs(slot)
+    for (const [key, claim] of this.#claims)
+      if (claim.assertion.kind === 'theirs' && claim.slot === slot) this.#withdraw(key, claim)
+  }
+
   // ---- what owners say
 
   /** Replaces everything that this owner says. Resolves, when it is in force, to what could not be. */
   setSource(owner: Owner, assertions: readonly Assertion[]): Promise<Problem[]> {
-    const change = this.#changing.then(() => this.#change(owner, assertions))
-    this.#changing = change.then(
-      () => {},
-      () => {},
-    )
+    const change = this.#inTurn(() => {
+      if (assertions.length === 0) this.#sets.delete(owner)
+      else this.#sets.set(owner, assertions)
+      return this.#resolve()
+    })
     return change.then(() => this.#problems.filter(problem => problem.owner === owner))
   }
 
-  async #change(owner: Owner, assertions: readonly Assertion[]): Promise<void> {
-    if (assertions.length === 0) this.#sets.delete(owner)
-    else this.#sets.set(owner, assertions)
-    const { winners, problems } = resolve(this.#sets, this.#settings)
+  #inTurn(change: () => Promise<void>): Promise<void> {
+    const done = this.#changing.then(change)
+    this.#changing = done.catch(() => {})
+    return done
+  }
+
+  async #resolve(): Promise<void> {
+    const { winners, problems } = resolve(this.#sets, { ...this.#settings, contexts: this.#contexts })
     const added = [...winners].filter(([key, claim]) => !isSame(this.#claims.get(key), claim))
     const removed = [...this.#claims].filter(([key, claim]) => !isSame(winners.get(key), claim))
     const otherPorts: Claim[] = []
@@ -423,7 +453,7 @@ export class Mapper {
 
   #isOwnContext(context: AddressWords): boolean {
     const bytes = bytesFromWords(context)
-    return this.#settings.contexts.some(own => equalAddress(own, bytes))
+    return this.#contexts.some(own => equalAddress(own, bytes))
   }
 
   // ---- lifetimes

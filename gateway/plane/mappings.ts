@@ -350,6 +350,13 @@ export class TheirsTable extends TableWriter {
     return this.relation.extra1[slot]!
   }
 
+  /** The context is the same, and whether it is ours has changed. */
+  setPeer(slot: number, peer: number): void {
+    this.beginWrite(slot)
+    this.relation.extra1[slot] = peer
+    this.endWrite(slot)
+  }
+
   protected override localHash(slot: number): number {
     const { records, header } = this.relation
     const i = slot * THEIRS_STRIDE

@@ -21,6 +21,7 @@ import { exchange, joinInternet, Network, serveTraffic, TRAFFIC_PORT } from '../
 import { expectNoPing, ping } from '../support/probes.ts'
 import type { TransferReport } from '../support/traffic.ts'
 import { labSupport } from '../support/userNamespace.ts'
+import { packetsWith, watchContexts } from '../support/wireContexts.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const IPREF = join(ROOT, 'cli/ipref')
@@ -36,6 +37,8 @@ const ENCODED_THERE = /^10\.2(4\d|5[0-5])\./
 const LONG = { withinMs: 90_000, everyMs: 200 }
 /** long enough for packets between the end of a record and the end of its mapping */
 const TTL_S = 12
+/** the node's, by its annotation; and what is on the wire when nobody knows one */
+const [PUBLIC, UNKNOWN] = ['198.51.100.1', '0.0.0.0'] as const
 
 const support = labSupport()
 const problem =
@@ -96,7 +99,7 @@ describe.skipIf(problem)('from kubectl apply to a packet', { timeout: 240_000 },
       hosts: { 'pod-a': ['10.1.0.10/24'], 'pod-b': ['10.1.0.20/24'] },
       mappings: [],
       flags: [
-        ...['-gateway', '198.51.100.1', '-encode-net', '10.176.0.0/12', ...QUIET],
+        ...['-gateway-bind', '198.51.100.1', '-encode-net', '10.176.0.0/12', ...QUIET],
         ...['-kubeconfig', server.kubeconfig, '-node', NODE],
       ],
     })
@@ -113,6 +116,7 @@ describe.skipIf(problem)('from kubectl apply to a packet', { timeout: 240_000 },
     })
     await joinInternet(lab, here, internet, { gateway: ['198.51.100.1/31'], router: ['198.51.100.0/31'] })
     await joinInternet(lab, there, internet, { gateway: ['198.51.100.2/31'], router: ['198.51.100.3/31'] })
+    await watchContexts(there.gateway, [PUBLIC, UNKNOWN])
     remote = there.host('remote')
     const config = readYaml(readFileSync(server.kubeconfig, 'utf8'))[0]!.value
     const { server: url } = (config as { clusters: { cluster: { server: string } }[] }).clusters[0]!.cluster
@@ -258,6 +262,27 @@ describe.skipIf(problem)('from kubectl apply to a packet', { timeout: 240_000 },
     await ping(remote, address)
     const report = await exchange<TransferReport>(remote, ['upload', address, TRAFFIC_PORT, 200_000, 7])
     expect(report.from).toMatch(ENCODED_HERE)
+  })
+
+  it('puts the address of the annotation on the wire, and none when it is taken away', async () => {
+    const address = await encodedAddress()
+    const annotate = (text: string) =>
+      kube(['annotate', 'node', NODE, `ipref.io/public-addresses${text}`, '--overwrite'])
+    const carries = async (context: string) => {
+      const isCarried = async () => {
+        const before = await packetsWith(there.gateway, context)
+        await ping(remote, address)
+        return (await packetsWith(there.gateway, context)) > before
+      }
+      await eventually(`${context} on the wire`, isCarried, LONG)
+    }
+    await carries(PUBLIC)
+    await annotate('-')
+    await carries(UNKNOWN)
+    expect((await here.status()).contexts).toEqual([])
+    await annotate(`=${PUBLIC}`)
+    await carries(PUBLIC)
+    await wait('condition=Ready', 'web')
   })
 
   it('opens the ports of the Service, and no others', async () => {

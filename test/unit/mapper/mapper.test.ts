@@ -32,6 +32,7 @@ class World {
   readonly saved = new Map<string, SavedMapping>()
   readonly problems: Problem[] = []
   failSaves = false
+  hasRoomForPeers = true
   readonly #peers = new Map<string, number>()
   #random = 1
   readonly mapper: Mapper
@@ -59,6 +60,7 @@ class World {
         },
         peers: {
           require: (...w) => {
+            if (!this.hasRoomForPeers) return -1
             if (!this.#peers.has(w.join())) this.#peers.set(w.join(), this.#peers.size)
             return this.#peers.get(w.join())!
           },
@@ -369,5 +371,52 @@ describe('mappings of another gateway', () => {
     expect(world.mapper.missRemote(stranger)).toBe(Fault.source_unmapped)
     world.mapper.setAllocating(true)
     expect(world.mapper.missRemote(stranger)).toBe(Fault.none)
+  })
+})
+
+describe('our own addresses change while mappings are in force', () => {
+  const NEW = '198.51.100.7'
+  const slotOf = (ea: string) => world.tables.theirs.findEncoded(words(ea))
+  const peerAt = (ea: string) => world.tables.theirs.peer(slotOf(ea))
+
+  it('what leads to a new one needs no peer any more, and one to an old one needs a peer', async () => {
+    await world.mapper.setSource('hosts', [theirs('10.240.2.3', NEW, 7n), theirs('10.240.2.4', '198.51.100.1', 8n)])
+    const made = world.mapper.encodedFor({ context: address(NEW), reference: 9n, family: 4 })
+    const dynamic = 'encoded' in made ? formatAddress(made.encoded) : 'none'
+    expect([peerAt('10.240.2.3'), peerAt(dynamic)].every(peer => peer >= 0)).toBe(true)
+    expect(peerAt('10.240.2.4')).toBe(-1)
+    await world.mapper.setContexts([address(NEW)])
+    expect([peerAt('10.240.2.3'), peerAt(dynamic)]).toEqual([-1, -1])
+    expect(peerAt('10.240.2.4')).toBeGreaterThanOrEqual(0)
+    await world.mapper.setContexts([])
+    expect([peerAt('10.240.2.3'), peerAt('10.240.2.4'), peerAt(dynamic)].every(peer => peer >= 0)).toBe(true)
+  })
+
+  it('lines that name a context are judged anew', async () => {
+    const line = { ...ours('10.1.0.10', 11n), contexts: address(NEW) } as Assertion
+    const problems = await world.mapper.setSource('hosts', [line])
+    expect(problems.map(({ reason }) => reason)).toEqual(['foreign_context'])
+    await world.mapper.setContexts([address(NEW)])
+    expect(world.mapper.problems()).toEqual([])
+    expect(world.tables.ours.findAddress(words('10.1.0.10'))).toBeGreaterThanOrEqual(0)
+    await world.mapper.setContexts([address('198.51.100.1')])
+    expect(world.mapper.problems()).toHaveLength(1)
+    expect(world.tables.ours.findAddress(words('10.1.0.10'))).toBe(-1)
+  })
+
+  it('what was on trial is forgotten', async () => {
+    const wanted = { context: words(NEW), reference: reference(9), family: 4 as const }
+    expect(world.mapper.missRemote(wanted)).toBe(Fault.none)
+    await world.mapper.setContexts([address(NEW)])
+    expect(world.tables.theirs.findRemote(wanted.context, wanted.reference, 4)).toBe(-1)
+  })
+
+  it('without room for a peer it goes, and is named', async () => {
+    await world.mapper.setContexts([address(NEW)])
+    await world.mapper.setSource('hosts', [theirs('10.240.2.3', NEW, 7n)])
+    world.hasRoomForPeers = false
+    await world.mapper.setContexts([])
+    expect(slotOf('10.240.2.3')).toBe(-1)
+    expect(world.mapper.problems()).toHaveLength(1)
   })
 })
