@@ -13,6 +13,8 @@ const USAGE = `usage: ipref COMMAND [OPTIONS]
   operator   publish what IprefService objects say: of a cluster, or of a folder of YAML
   status     what a running gateway maps, whom it talks to, what is wrong; what a cluster publishes
   trace      what becomes of a question for a name, a packet to an address, an IprefService, step by step
+  backup     the mappings of a gateway, the references of a cluster: into a file
+  restore    out of it again: what is missing; what is there stays
   aa         check the AA records of a zone: ipref aa lint ZONE-OR-FILE
   ref        what a reference, an IPREF address or an AA record means, and how it is written
   version    which version this is
@@ -35,6 +37,8 @@ const commands: Readonly<Record<string, (argv: Argv) => Promise<number> | number
   operator,
   status: runStatus,
   trace: runTrace,
+  backup: async argv => (await import('./backup.ts')).runBackup(argv),
+  restore: async argv => (await import('./restore.ts')).runRestore(argv),
   aa: runAa,
   ref: runRef,
   version: argv => (asksForHelp(argv) ? say('usage: ipref version') : gateway(['-version'])),

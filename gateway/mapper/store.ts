@@ -97,7 +97,7 @@ export class Store {
     try {
       const db = openDatabase(this.#file)
       try {
-        readAll(db, take)
+        for (const mapping of rowsOf(db)) take(mapping)
       } finally {
         db.close()
       }
@@ -245,7 +245,7 @@ export class Store {
   }
 }
 
-function isCorruption(error: unknown): boolean {
+export function isCorruption(error: unknown): boolean {
   const code = (error as { errcode?: number }).errcode ?? 0
   return [SQLITE_CORRUPT, SQLITE_NOTADB].includes(code & 0xff) || code === SQLITE_IOERR_SHORT_READ
 }
@@ -254,13 +254,7 @@ export function openDatabase(file: string): DatabaseSync {
   const db = new DatabaseSync(file)
   try {
     db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000')
-    const version = (db.prepare('PRAGMA user_version').get() as { user_version: number }).user_version
-    if (version > SCHEMA_VERSION) {
-      throw new StoreError(
-        `${file} was written by a newer ipref (schema ${version}, this one knows ${SCHEMA_VERSION}); run that version, or give another folder with -data`,
-      )
-    }
-    if (version === 0) {
+    if (versionOf(db, file) === 0) {
       db.exec(`BEGIN;
         CREATE TABLE IF NOT EXISTS ours (l0 INTEGER, l1 INTEGER, l2 INTEGER, l3 INTEGER, r0 INTEGER, r1 INTEGER, r2 INTEGER, r3 INTEGER,
           expires INTEGER NOT NULL, PRIMARY KEY (l3, l2, l1, l0)) WITHOUT ROWID;
@@ -275,18 +269,39 @@ export function openDatabase(file: string): DatabaseSync {
   }
 }
 
+/** As it is at the first look, whoever writes meanwhile; nothing of it is changed, so a gateway may run. */
+export function openSnapshot(file: string): DatabaseSync {
+  const db = new DatabaseSync(file, { readOnly: true })
+  try {
+    db.exec('PRAGMA busy_timeout = 5000; BEGIN')
+    if (versionOf(db, file) === 0) throw new StoreError(`${file} is no mapping store`)
+    return db
+  } catch (error) {
+    db.close()
+    throw error
+  }
+}
+
+function versionOf(db: DatabaseSync, file: string): number {
+  const version = (db.prepare('PRAGMA user_version').get() as { user_version: number }).user_version
+  if (version <= SCHEMA_VERSION) return version
+  throw new StoreError(
+    `${file} was written by a newer ipref (schema ${version}, this one knows ${SCHEMA_VERSION}); run that version, or give another folder with -data`,
+  )
+}
+
 // numbers, not blobs: a million small buffers would be a million allocations that the C library never gives back
-function readAll(db: DatabaseSync, take: (mapping: SavedMapping) => void): void {
+export function* rowsOf(db: DatabaseSync): Generator<SavedMapping> {
   const theirs = db.prepare('SELECT l0, l1, l2, l3, c0, c1, c2, c3, r0, r1, r2, r3, expires FROM theirs')
   theirs.setReturnArrays(true)
   for (const r of theirs.iterate() as unknown as Iterable<number[]>) {
     const [local, context, reference] = [wordsAt(r, 0), wordsAt(r, 4), wordsAt(r, 8)]
-    take({ kind: 'theirs', local, context, reference, expires: r[12]! })
+    yield { kind: 'theirs', local, context, reference, expires: r[12]! }
   }
   const ours = db.prepare('SELECT l0, l1, l2, l3, r0, r1, r2, r3, expires FROM ours')
   ours.setReturnArrays(true)
   for (const r of ours.iterate() as unknown as Iterable<number[]>) {
-    take({ kind: 'ours', local: wordsAt(r, 0), context: noWords, reference: wordsAt(r, 4), expires: r[8]! })
+    yield { kind: 'ours', local: wordsAt(r, 0), context: noWords, reference: wordsAt(r, 4), expires: r[8]! }
   }
 }
 

@@ -41,21 +41,35 @@ describe('entry points', () => {
     { args: ['status', 'now'], code: 2, err: /usage: ipref status/ },
     { args: ['status', '-manifests', '/nowhere'], code: 1, err: /nowhere: is no folder/ },
     { args: ['status', '-n', 'shop'], code: 2, err: /-kube/ },
+    { args: ['backup', '-data', '/nowhere'], code: 1, err: /nowhere: there is no mapping store/ },
+    { args: ['backup', '-manifests', '/nowhere'], code: 1, err: /nowhere: is no folder/ },
+    { args: ['backup', 'a', 'b'], code: 2, err: /usage: ipref backup/ },
+    { args: ['restore'], code: 2, err: /usage: ipref restore/ },
+    { args: ['restore', '/nowhere'], code: 1, err: /nowhere/ },
     { args: ['trace', 'web', '-kubeconfig', '/nowhere'], code: 1, err: /nowhere/ },
   ])('ipref $args is refused with a sentence', ({ args, code, err }) => {
     const result = run(join(ROOT, 'cli/ipref'), args)
     expect(result).toEqual({ code, out: '', err: expect.stringMatching(err) })
   })
 
-  it.each(['gateway', 'resolver', 'dns-agent', 'operator', 'status', 'trace', 'aa', 'ref', 'version'])(
-    'ipref help names %s, and its own -help and --help say how it is used',
-    command => {
-      expect(run(join(ROOT, 'cli/ipref'), ['help']).out).toMatch(new RegExp(`^ {2}${command} {2,}`, 'm'))
-      const [one, two] = ['-help', '--help'].map(flag => run(join(ROOT, 'cli/ipref'), [command, flag]))
-      expect(one).toEqual({ code: 0, out: expect.stringContaining(`usage: ipref ${command}`), err: '' })
-      expect(two).toEqual(one)
-    },
-  )
+  it.each([
+    'gateway',
+    'resolver',
+    'dns-agent',
+    'operator',
+    'status',
+    'trace',
+    'backup',
+    'restore',
+    'aa',
+    'ref',
+    'version',
+  ])('ipref help names %s, and its own -help and --help say how it is used', command => {
+    expect(run(join(ROOT, 'cli/ipref'), ['help']).out).toMatch(new RegExp(`^ {2}${command} {2,}`, 'm'))
+    const [one, two] = ['-help', '--help'].map(flag => run(join(ROOT, 'cli/ipref'), [command, flag]))
+    expect(one).toEqual({ code: 0, out: expect.stringContaining(`usage: ipref ${command}`), err: '' })
+    expect(two).toEqual(one)
+  })
 
   it('kubectl ipref asks the cluster', () => {
     const kubectl = join(ROOT, 'cli/kubectl-ipref')
