@@ -21,6 +21,8 @@ export interface LeaderSettings {
   renewMs: number
   /** how long a Lease that is free, or over, is left to others who would hold it better; absent: not at all */
   patienceMs?: () => number
+  /** how long after its last change the Lease of another is over; absent, or undefined: as long as its holder wrote */
+  overMs?: () => number | undefined
 }
 
 export interface LeaderPorts {
@@ -76,7 +78,11 @@ export class Leader {
       else if (this.#isLeader) this.#lose('another program holds the Lease')
     } catch (error) {
       const isRace = error instanceof StoreError && (error.code === 'Conflict' || error.code === 'AlreadyExists')
-      if (!isRace) log.warn({ component: 'leader', error: (error as Error).message }, 'the Lease cannot be renewed')
+      if (!isRace) {
+        // its holder cannot have renewed it either: the time that it has begins anew
+        this.#seen = { version: '', at: 0 }
+        log.warn({ component: 'leader', error: (error as Error).message }, 'the Lease cannot be renewed')
+      }
     }
     if (this.#isLeader && clock.now() - this.#renewedAt >= this.#settings.durationMs)
       this.#lose('the Lease could not be renewed in time')
@@ -114,9 +120,10 @@ export class Leader {
   #isOver(lease: Lease, now: number): boolean {
     const version = lease.metadata.resourceVersion ?? ''
     if (version !== this.#seen.version) this.#seen = { version, at: now }
-    const patience = this.#settings.patienceMs?.() ?? 0
-    const duration = lease.spec?.holderIdentity ? (lease.spec.leaseDurationSeconds ?? 0) * 1000 : 0
-    return now - this.#seen.at >= duration + patience
+    const { patienceMs, overMs } = this.#settings
+    const written = lease.spec?.holderIdentity ? (lease.spec.leaseDurationSeconds ?? 0) * 1000 : 0
+    const duration = Math.min(written, overMs?.() ?? written)
+    return now - this.#seen.at >= duration + (patienceMs?.() ?? 0)
   }
 
   #win(): void {

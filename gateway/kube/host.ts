@@ -200,6 +200,7 @@ export class KubeHost {
       network.nodes !== undefined && !network.gateways.some(one => one.name === this.#settings.kube.name)
     setCarrying(!isRefused && !isElsewhere)
     this.#placePeers()
+    if (role === 'active' && before?.role !== role) this.#ports.peers.announce()
     this.#placeNames()
     this.#placeNode()
   }

@@ -2,7 +2,7 @@
  * Single uplink (decisions.md 23, 24): of the gateways that share one public address one is active, another stands by with all of its mappings.
  *
  *   Lease ipref-uplink, 3 s ──► UplinkState ──► holder ──► placement: is it us?
- *     candidates take and renew it; the one that stands by first, others 1.5 s later
+ *     candidates take and renew it; the one that stands by first, as soon as it hears nothing on the stream either, others 1.5 s after its end
  *   Secret ipref-uplink ──► key of the stream; whoever needs it first makes it
  *   active: UplinkActive dials ────stream────► UplinkStandby listens: every candidate
  *
@@ -32,6 +32,8 @@ const RENEW_MS = 500
 const PATIENCE_MS = 1500
 /** Since the last word of the active gateway: we are still the best to follow it. */
 const FRESH_MS = 10_000
+/** Neither a word on the stream nor a renewal of the Lease, which both come every 500 ms: it has ended. */
+const SILENCE_MS = 1250
 const RETRY_MS = 10_000
 const TICK_MS = 5000
 const FORGET_MS = 60_000
@@ -176,10 +178,14 @@ export class Uplink {
 
   #compete(): void {
     const { name, namespace } = this.#settings
-    const patienceMs = () => (performance.now() - this.#standby.synchronizedAt < FRESH_MS ? 0 : PATIENCE_MS)
+    const silentMs = () => performance.now() - this.#standby.synchronizedAt
+    const waits = {
+      patienceMs: () => (silentMs() < FRESH_MS ? 0 : PATIENCE_MS),
+      overMs: () => (silentMs() >= SILENCE_MS && silentMs() < FRESH_MS ? SILENCE_MS : undefined),
+    }
     const { store } = this.#ports
     this.#leader = new Leader(
-      { lease: { namespace, name: NAME }, identity: name, durationMs: DURATION_MS, renewMs: RENEW_MS, patienceMs },
+      { lease: { namespace, name: NAME }, identity: name, durationMs: DURATION_MS, renewMs: RENEW_MS, ...waits },
       // who is active follows from the Lease as it is seen, not from whether it could be renewed
       { store, clock: systemClock, log: this.#log, onStart: () => void this.#look(), onLost: () => {} },
     )

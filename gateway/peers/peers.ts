@@ -156,6 +156,16 @@ export class Peers {
     }
   }
 
+  /** We speak from here from now on: every peer that is in use is asked at once, so that it learns where from (decisions.md 24). */
+  announce(): void {
+    const { table } = this.#ports
+    for (const peer of this.#byNumber) {
+      if (!peer) continue
+      const isConfigured = (table.flags[peer.number]! & PeerFlag.configured) !== 0
+      if (peer.uses > 0 || isConfigured) this.#probe(peer, table.port[peer.number]!)
+    }
+  }
+
   #isFlagged(address: AddressWords): boolean {
     return this.#settings.configured.some(one => one.address.every((word, i) => word === address[i]))
   }

@@ -274,3 +274,14 @@ it('configured peers are asked no more once our own address is known, and again 
   world.peers.setKeepsOpen({ isNeeded: false })
   expect(asked()).toBe(0)
 })
+
+it('every peer in use is asked at once by a gateway that becomes active, and nobody else', () => {
+  const world = new World([{ address: peer(1), port: 1045 }])
+  world.peers.require(...peer(2))
+  world.peers.release(world.peers.require(...peer(3)))
+  world.peers.announce()
+  expect(world.probes.map(({ to, port }) => [to, port])).toEqual([
+    [peer(1), 1045],
+    [peer(2), 1045],
+  ])
+})

@@ -55,13 +55,14 @@ afterEach(async () => {
   for (const leader of leaders) await leader.stop()
 })
 
-async function lead(identity: string, patienceMs?: () => number): Promise<Leader> {
+async function lead(identity: string, patienceMs?: () => number, overMs?: () => number | undefined): Promise<Leader> {
   const settings = {
     lease: { namespace: 'ipref', name: 'ipref-uplink' },
     identity,
     durationMs: 3000,
     renewMs: 500,
     ...(patienceMs ? { patienceMs } : {}),
+    ...(overMs ? { overMs } : {}),
   }
   const leader = new Leader(settings, {
     store: store as unknown as ResourceStore,
@@ -117,5 +118,38 @@ describe('a Lease', () => {
     expect(holder()).toBe('')
     await clock.advance(1500)
     expect([patient.isLeader, holder()]).toEqual([true, 'b'])
+  })
+
+  it('is over sooner for who knows better, and not before', async () => {
+    await lead('a')
+    let isSilent = false
+    const next = await lead('b', undefined, () => (isSilent ? 1250 : undefined))
+    await clock.advance(5000)
+    expect(next.isLeader).toBe(false)
+    isSilent = true
+    await clock.advance(5000)
+    // silent or not, it is renewed
+    expect(next.isLeader).toBe(false)
+    store.lease = { ...store.lease!, spec: { ...store.lease!.spec, holderIdentity: 'gone' } }
+    await leaders.shift()!.stop()
+    await clock.advance(1000)
+    expect(holder()).toBe('gone')
+    await clock.advance(1000)
+    expect([next.isLeader, holder()]).toEqual([true, 'b'])
+  })
+
+  it('is its holder’s for a whole time after nobody could renew it', async () => {
+    const first = await lead('a')
+    const second = await lead('b')
+    await clock.advance(1000)
+    store.isAway = true
+    await clock.advance(60_000)
+    store.isAway = false
+    // b is the first to find the store again
+    await leaders.shift()!.stop()
+    await clock.advance(2500)
+    expect([second.isLeader, holder()]).toEqual([false, 'a'])
+    await clock.advance(2000)
+    expect([first.isLeader, second.isLeader, holder()]).toEqual([false, true, 'b'])
   })
 })
