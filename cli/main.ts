@@ -1,6 +1,7 @@
 /** The command `ipref`: one subcommand each; those that run a program are loaded and started here and nowhere else. */
 import { runAa } from './aaLint.ts'
 import { asksForHelp, say } from './arguments.ts'
+import { runCheck } from './check.ts'
 import { runRef } from './ref.ts'
 import { runStatus } from './status.ts'
 import { runTrace } from './trace.ts'
@@ -15,6 +16,7 @@ const USAGE = `usage: ipref COMMAND [OPTIONS]
   trace      what becomes of a question for a name, a packet to an address, an IprefService, step by step
   backup     the mappings of a gateway, the references of a cluster: into a file
   restore    out of it again: what is missing; what is there stays
+  check      whether a name, a peer or this node works: DNS, mapping, ping, sizes of packets, TCP, NAT
   aa         check the AA records of a zone: ipref aa lint ZONE-OR-FILE
   ref        what a reference, an IPREF address or an AA record means, and how it is written
   version    which version this is
@@ -30,6 +32,9 @@ const agent = async (argv: Argv) => (await import('../gateway/dns/agentMain.ts')
 
 const operator = async (argv: Argv) => (await import('../operator/main.ts')).main(argv)
 
+// where no gateway answers, its program looks at the host all the same
+const checkHost = async (missing: string) => (await import('../gateway/main.ts')).checkHost(missing)
+
 const commands: Readonly<Record<string, (argv: Argv) => Promise<number> | number>> = {
   gateway,
   resolver,
@@ -37,6 +42,7 @@ const commands: Readonly<Record<string, (argv: Argv) => Promise<number> | number
   operator,
   status: runStatus,
   trace: runTrace,
+  check: argv => runCheck(argv, checkHost),
   backup: async argv => (await import('./backup.ts')).runBackup(argv),
   restore: async argv => (await import('./restore.ts')).runRestore(argv),
   aa: runAa,

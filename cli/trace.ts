@@ -76,7 +76,7 @@ async function traceObject(subject: string, args: Arguments, settings: ClusterSe
   return traceInCluster(subject, { args, settings, gateway })
 }
 
-function askSocket(path: string, request: Record<string, unknown>): Promise<TraceReport> {
+export function askSocket(path: string, request: Record<string, unknown>): Promise<TraceReport> {
   return askControl(path, request, PATIENCE_MS) as Promise<TraceReport>
 }
 

@@ -131,7 +131,7 @@ export class Checker {
     if (rttMs === undefined) return undefined
     const peer = this.#ports.peer(context)!
     steps.all.push({ what: 'peer', ok: true, detail: `${peer.address} answers at UDP port ${peer.port}`, ms: rttMs })
-    this.#sayPort(context, { ...peer, lastSeenSecondsAgo: before.lastSeenSecondsAgo }, steps)
+    this.#sayPort(context, peer, peer.port === before.port ? before.lastSeenSecondsAgo : null, steps)
     const size = await this.#sayPath(context, { ...target, port: peer.port }, rttMs, steps)
     return size === undefined ? undefined : { size, rttMs }
   }
@@ -146,10 +146,11 @@ export class Checker {
     return undefined
   }
 
-  #sayPort(context: Uint8Array, { address, port, lastSeenSecondsAgo: ago }: PeerReport, steps: Steps): void {
+  /** `silence`: how long nothing came from that port before it answered. */
+  #sayPort(context: Uint8Array, { address, port }: PeerReport, silence: number | null, steps: Steps): void {
     const expected = this.#ports.expectedPort(context)
     if (port === expected) return steps.right('port', `${address} is where it is expected: nothing changes its port`)
-    const kept = ago !== null && ago > 0 ? `; it was kept for ${ago} s of silence` : ''
+    const kept = silence === null || silence === 0 ? '' : `; it was kept for ${silence} s of silence`
     steps.doubtful('port', `${address} sends from UDP port ${port}, not ${expected}: a NAT there changes it${kept}`, {
       fix: `it works while that network sends first; for others to reach it, that NAT must lead UDP port ${expected} to the gateway behind it, or that gateway must name each peer with -peer`,
     })

@@ -16,7 +16,6 @@ import {
   formatPrefix,
   formatWords,
   isUnspecified,
-  parseAddress,
   prefixWords,
   wordsFromBytes,
 } from '../ipref/address.ts'
@@ -796,7 +795,7 @@ export class Gateway {
   get #checkParts(): CheckParts {
     return {
       config: this.#config,
-      contexts: () => this.status().contexts.flatMap(text => parseAddress(text) ?? []),
+      contexts: () => this.#contexts,
       mapper: this.#mapper,
       peers: this.#peers,
       peer: context => this.#peerReport(context),

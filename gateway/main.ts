@@ -1,10 +1,12 @@
 /** `ipref gateway`: from the command line to a running gateway, and to its end. */
 import { readFileSync } from 'node:fs'
 import { createLogger, type Logger } from '../runtime/log.ts'
+import type { Step } from '../runtime/steps.ts'
 import { type GatewayConfig, parseGatewayConfig } from './config.ts'
 import { removeDevice } from './device.ts'
 import { Gateway, version } from './gateway.ts'
 import { removeNodeNetwork } from './kube/nodeNetwork.ts'
+import { checkNode } from './nodeCheck.ts'
 
 /** Resolves to the exit code: 0; 1: could not start or do its work; 2: the configuration is wrong. */
 export async function main(argv: readonly string[]): Promise<number> {
@@ -46,6 +48,14 @@ function readAgain(argv: readonly string[], log: Logger): GatewayConfig | undefi
   for (const problem of 'problems' in parsed ? parsed.problems : [])
     log.error(`${problem}; the configuration in force stays`)
   return undefined
+}
+
+/** For `ipref check` where no gateway answers, and why: what this host has for one with the ordinary settings. */
+export function checkHost(missing: string): Promise<Step[]> {
+  const parsed = parseGatewayConfig(['-devmode'], () => '')
+  if (!('config' in parsed)) throw new Error('the ordinary settings are not right')
+  const { encodingNetworks, tunName, port } = parsed.config
+  return checkNode({ encodingNetworks, tunName, port, gateway: { missing } })
 }
 
 function say(text: string, code: number): number {

@@ -272,7 +272,14 @@ export interface Pod extends KubeObject {
     podIP?: string
     podIPs?: { ip: string }[]
     conditions?: { type: string; status: string }[]
+    containerStatuses?: { name: string; state?: ContainerState; lastState?: ContainerState }[]
   }
+}
+
+export interface ContainerState {
+  running?: object
+  waiting?: { reason?: string; message?: string }
+  terminated?: { reason?: string; message?: string; exitCode?: number }
 }
 
 export interface Node extends KubeObject {
@@ -281,6 +288,7 @@ export interface Node extends KubeObject {
   status?: {
     addresses?: { type: string; address: string }[]
     conditions?: { type: string; status: string }[]
+    nodeInfo?: { containerRuntimeVersion?: string }
   }
 }
 

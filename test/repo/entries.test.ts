@@ -36,6 +36,8 @@ describe('entry points', () => {
     { args: ['gateway', '-encode-nett', '10.0.0.0/8'], code: 2, err: /did you mean encode-net/ },
     { args: ['status', '-control-socket', '/nowhere.sock'], code: 1, err: /is it running/ },
     { args: ['trace'], code: 2, err: /usage/ },
+    { args: ['check', 'web', '-tcp', 'http'], code: 2, err: /-tcp http: no list of ports/ },
+    { args: ['check', 'web.example.com', '-control-socket', '/nowhere.sock'], code: 2, err: /is it running/ },
     { args: ['ref', 'zzz'], code: 1, err: /zzz/ },
     { args: ['aa'], code: 2, err: /usage: ipref aa lint/ },
     { args: ['status', 'now'], code: 2, err: /usage: ipref status/ },
