@@ -14,6 +14,7 @@ import { readBackup } from './backupStorage.ts'
 import { type ClusterSettings, clusterFlags, clusterSettings, openCluster } from './clusterStore.ts'
 import {
   haveBeenSeen,
+  ownerOf,
   placeOf,
   planReferences,
   readHere,
@@ -23,6 +24,9 @@ import {
 
 const SEEN_WITHIN_MS = 10_000
 const LOOK_MS = 200
+const GATEWAY_NOTE = '# the operator makes those of its nodes: needed only where fields were set by hand\n'
+// whoever comes to an address first claims its reference
+const SHARED_NOTE = '# has no reference of its own: where it shares that of another, apply it when that one is Ready\n'
 
 export const USAGE = `usage: ipref restore FILE [-dry-run] [-data FOLDER]
        ipref restore FILE [-dry-run] -kube|-kubeconfig FILE|-manifests FOLDER [-data FOLDER]
@@ -53,7 +57,7 @@ export async function runRestore(argv: readonly string[]): Promise<number> {
   if (settings && 'problem' in settings) return fail('restore', settings.problem, 2)
   try {
     const content = await readBackup(file)
-    if (args.switches.has('objects')) return say(objectsText(content.objects).trimEnd())
+    if (args.switches.has('objects')) return say(objectsText(content).trimEnd())
     return await restore(content, args, settings)
   } catch (error) {
     return fail('restore', (error as Error).message)
@@ -139,14 +143,14 @@ async function whoKnows(isSeen: () => Promise<boolean>): Promise<string> {
 
 // ---- objects
 
-function objectsText(objects: readonly BackupObject[]): string {
-  return objects.map(object => `---\n${noteOf(object)}${writeYaml(withoutSlices(object))}`).join('')
-}
-
-function noteOf({ kind }: BackupObject): string {
-  return kind === 'IprefGateway'
-    ? '# the operator makes those of its nodes: needed only where fields were set by hand\n'
-    : ''
+function objectsText({ objects, references }: BackupContent): string {
+  const owners = new Set(references.map(ownerOf))
+  const hasOwn = ({ metadata }: BackupObject) => owners.has(`${metadata.namespace}/${metadata.name}`)
+  const note = (object: BackupObject) => {
+    if (object.kind === 'IprefGateway') return GATEWAY_NOTE
+    return object.kind === 'IprefService' && !hasOwn(object) ? SHARED_NOTE : ''
+  }
+  return objects.map(object => `---\n${note(object)}${writeYaml(withoutSlices(object))}`).join('')
 }
 
 /** The operator deals them anew: those of before may be of another gateway now. */
