@@ -215,7 +215,7 @@ export class ReadBack {
         return judge(answer, question, entry, this.#settings.isAuthoritative, showServer(server))
       }),
     )
-    const silent = unreached(servers, outcomes)
+    const silent = unreached(servers, entry.kind === 'internal' ? withoutStrangers(outcomes) : outcomes)
     return outcomes.find(({ is }) => is === 'wrong') ?? silent ?? { is: 'right' }
   }
 
@@ -269,6 +269,17 @@ export class ReadBack {
 interface Outcome {
   is: 'right' | 'wrong' | 'silent'
   problem?: string
+  /** the server knows nothing of the zone */
+  isStranger?: boolean
+}
+
+/**
+ * Both zones are said to be served by the same name servers, and those of the public one seldom know the internal one: where another answers for it,
+ * one that refuses is not one of its servers.
+ */
+function withoutStrangers(outcomes: readonly Outcome[]): readonly Outcome[] {
+  if (outcomes.every(({ is }) => is === 'silent')) return outcomes
+  return outcomes.map(outcome => (outcome.isStranger ? { is: 'right' } : outcome))
 }
 
 /** Of a server that answers at none of its addresses: from a network of one IP version half of them cannot be reached. */
@@ -293,6 +304,8 @@ export function judge(
   })
   if (!answer) return say('silent', 'no answer')
   const rcode = rcodeOf(answer)
+  if (rcode === Rcode.REFUSED || rcode === Rcode.NOTAUTH)
+    return { ...say('silent', formatRcode(rcode)), isStranger: true }
   if (rcode !== Rcode.NOERROR && rcode !== Rcode.NXDOMAIN) return say('silent', formatRcode(rcode))
   if (isAuthoritative && (answer.flags & Flag.AA) === 0)
     return say('silent', 'not answered by an authority of the zone')

@@ -30,7 +30,10 @@ class Servers {
     { host: '192.0.2.2', port: 53 },
   ]
   readonly zones = new Map(
-    this.all.map(({ host }) => [host, { sets: new Map<string, string[]>(), serial: 1, isSilent: false }]),
+    this.all.map(({ host }) => [
+      host,
+      { sets: new Map<string, string[]>(), serial: 1, isSilent: false, isStranger: false },
+    ]),
   )
   asked: string[] = []
 
@@ -45,6 +48,7 @@ class Servers {
     const text = formatName(name).slice(0, -1)
     this.asked.push(`${host} ${text} ${type}`)
     if (zone.isSilent) return undefined
+    if (zone.isStranger) return message(name, type, [], { flags: Flag.QR | Rcode.REFUSED })
     if (type === Type.SOA) {
       const soa = { primary: name, mailbox: name, serial: zone.serial, refresh: 1, retry: 1, expire: 1, minimum: 1 }
       return { ...message(name, type, []), answers: [{ name, type, class: Class.IN, ttl: 60, data: encodeSoa(soa) }] }
@@ -110,6 +114,23 @@ describe('reading back', () => {
     await clock.advance(100_000)
     expect(told.at(-1)).toBe('web.example.com right')
     expect(drifts).toEqual([])
+  })
+
+  it('leaves out a server that refuses the internal zone, where another has it', async () => {
+    const readBack = open()
+    servers.put(set('web', A1), ['192.0.2.1'])
+    servers.zones.get('192.0.2.2')!.isStranger = true
+    readBack.expect('internal', set('web', A1))
+    await clock.advance(3000)
+    expect(told).toEqual(['web.example.com right'])
+    readBack.expect('public', set('web', A1))
+    await clock.advance(3000)
+    expect(told.at(-1)).toBe('web.example.com unknown 192.0.2.2:53: web.example.com TXT: REFUSED')
+    servers.zones.get('192.0.2.1')!.isSilent = true
+    readBack.expect('internal', set('api', A1))
+    await clock.advance(3000)
+    expect(told).toContain('api.example.com unknown 192.0.2.1:53: api.example.com TXT: no answer')
+    expect(told).not.toContain('api.example.com right')
   })
 
   it('counts a server that answers at one of its addresses', async () => {
