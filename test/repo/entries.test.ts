@@ -61,6 +61,7 @@ describe('entry points', () => {
     'operator',
     'status',
     'trace',
+    'check',
     'backup',
     'restore',
     'aa',
