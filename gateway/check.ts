@@ -53,9 +53,9 @@ export interface CheckPorts {
 }
 
 interface Way {
-  /** largest outer packet that passes between the gateways */
-  size: number
   rttMs: number
+  /** largest outer packet that passes between the gateways; undefined: it cannot be told */
+  size: number | undefined
 }
 
 export class Checker {
@@ -91,12 +91,15 @@ export class Checker {
       return steps.right('peer', `${text} is this gateway itself; check it from a gateway elsewhere`)
     if (!this.#ports.know(context) || !this.#ports.peer(context))
       return steps.wrong('peer', `there is no room to keep track of ${text}`, { fix: 'raise -max-remote-gateways' })
-    const way = await this.#wayTo(context, steps)
-    const peer = this.#ports.peer(context)!
-    if (way) return
-    steps.wrong('answer', `${text} is silent: no answer from UDP port ${peer.port}`, {
-      fix: `look whether a gateway runs there, and whether UDP port ${peer.port} passes the firewalls and NAT between (both ways)`,
-    })
+    const found = new Steps()
+    const way = await this.#wayTo(context, found)
+    const { port } = this.#ports.peer(context)!
+    if (way) steps.all.push({ what: 'peer', ok: true, detail: `${text} answers at UDP port ${port}`, ms: way.rttMs })
+    else
+      steps.wrong('answer', `${text} is silent: no answer from UDP port ${port}`, {
+        fix: `look whether a gateway runs there, and whether UDP port ${port} passes the firewalls and NAT between (both ways)`,
+      })
+    steps.all.push(...found.all)
   }
 
   async #host(address: Uint8Array, steps: Steps): Promise<void> {
@@ -108,7 +111,8 @@ export class Checker {
     const peer = this.#ports.peer(remote.context)
     if (!way || !peer) return
     const target = { ...remote, port: peer.port }
-    if (await this.#ping(row, target, steps)) await this.#largePackets(row, target, way, steps)
+    if (!(await this.#ping(row, target, steps)) || way.size === undefined) return
+    await this.#largePackets(row, target, { rttMs: way.rttMs, size: way.size }, steps)
   }
 
   // ---- between the gateways
@@ -130,10 +134,8 @@ export class Checker {
     const rttMs = await this.#firstAnswer(target)
     if (rttMs === undefined) return undefined
     const peer = this.#ports.peer(context)!
-    steps.all.push({ what: 'peer', ok: true, detail: `${peer.address} answers at UDP port ${peer.port}`, ms: rttMs })
     this.#sayPort(context, peer, peer.port === before.port ? before.lastSeenSecondsAgo : null, steps)
-    const size = await this.#sayPath(context, { ...target, port: peer.port }, rttMs, steps)
-    return size === undefined ? undefined : { size, rttMs }
+    return { rttMs, size: await this.#sayPath(context, { ...target, port: peer.port }, rttMs, steps) }
   }
 
   async #firstAnswer(target: EchoTarget): Promise<number | undefined> {
@@ -233,7 +235,12 @@ export class Checker {
     return true
   }
 
-  async #largePackets(row: MappingRow, target: EchoTarget, { size, rttMs }: Way, steps: Steps): Promise<void> {
+  async #largePackets(
+    row: MappingRow,
+    target: EchoTarget,
+    { rttMs, size }: Way & { size: number },
+    steps: Steps,
+  ): Promise<void> {
     const code = lengthCode(...wordsFromReference(target.reference))
     const from = smallestEcho(target.context, code)
     const sizes = await findSizes(wireSize => this.#attempt(target, wireSize, rttMs), { from, to: size })
