@@ -276,6 +276,7 @@ export class KubeHost {
       mode: network.nodeNetwork,
       tun: self ? tunName : undefined,
       tunnelPort,
+      uplinkPort: kube.uplinkPort,
       podNetworks: [...new Set([...network.podNetworks, ...nodes.flatMap(node => node.podNetworks)])],
       serviceNetworks: network.serviceNetworks,
     }

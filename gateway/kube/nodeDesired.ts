@@ -352,7 +352,7 @@ class Desire {
   // ---- rules
 
   #table(): TableWanted {
-    const { encodingNetworks, podNetworks, serviceNetworks, tunnelPort, mode, tun, own } = this.#wanted
+    const { encodingNetworks, podNetworks, serviceNetworks, tunnelPort, uplinkPort, mode, tun, own } = this.#wanted
     const devices = this.#machines.flatMap(machine =>
       machine.addresses.flatMap(address => this.#around.ways.get(address) ?? []),
     )
@@ -376,6 +376,7 @@ class Desire {
       probers: sorted(probers),
       inside: sorted([...podNetworks, ...serviceNetworks, ...encodingNetworks]),
       tunnelPort,
+      uplinkPort,
     }
   }
 

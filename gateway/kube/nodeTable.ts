@@ -4,6 +4,7 @@
  *   prerouting, raw    encoded source ─ by TUN, VXLAN or the link of a gateway's node? ─no─► dropped, counter "forged"
  *                      UDP to the tunnel or the VXLAN port from pods, services, encoded addresses ──► dropped, counter "inside"
  *                      UDP to the VXLAN or the probe port of this host, not from a node ──► dropped, counter "stranger"
+ *   input, forward     the same to where a service has led it, and TCP to the uplink port of nodes; a pod's port of that number is its own affair
  *   output, raw        our own VXLAN packets are not tracked: a masquerade would take away the source by which others know a node
  *   postrouting, 90    to or from an encoded address ──► bound to its own source, before kube-proxy and the CNI (100) can masquerade it
  *   forward, ±300      counts what comes into FORWARD and what leaves it, so that a node that drops there can be named
@@ -20,7 +21,7 @@ const COUNTERS = ['forged', 'inside', 'stranger', 'entered', 'left'] as const
 export type NodeCounter = (typeof COUNTERS)[number]
 
 export function renderTable(wanted: TableWanted): string {
-  const { tunnelPort } = wanted
+  const { tunnelPort, uplinkPort } = wanted
   const sets = [
     ...addressSets('encoding', wanted.encodingNetworks),
     ...addressSets('inside', wanted.inside),
@@ -41,9 +42,19 @@ ${sets.join('\n')}
     udp dport ${PROBE_PORT} iifname @underlay ip6 saddr @probers6 accept
     ip saddr @encoding iifname != @carriers counter name forged drop
     ip6 saddr @encoding6 iifname != @carriers counter name forged drop
+    jump guarded
+    udp dport { ${VXLAN_PORT}, ${PROBE_PORT} } fib daddr type local jump machines
+  }
+  chain arriving {
+    type filter hook input priority -300; policy accept;
+    iifname "lo" accept
+    jump guarded
+    tcp dport ${uplinkPort} ip saddr @inside ip saddr != @nodes counter name inside drop
+    tcp dport ${uplinkPort} ip6 saddr @inside6 ip6 saddr != @nodes6 counter name inside drop
+  }
+  chain guarded {
     udp dport { ${tunnelPort}, ${VXLAN_PORT} } ip saddr @inside ip saddr != @nodes counter name inside drop
     udp dport { ${tunnelPort}, ${VXLAN_PORT} } ip6 saddr @inside6 ip6 saddr != @nodes6 counter name inside drop
-    udp dport { ${VXLAN_PORT}, ${PROBE_PORT} } fib daddr type local jump machines
   }
   chain machines {
     iifname @underlay udp dport ${VXLAN_PORT} ip saddr @nodes notrack accept
@@ -64,6 +75,9 @@ ${sets.join('\n')}
   }
   chain entering {
     type filter hook forward priority -300; policy accept;
+    jump guarded
+    tcp dport ${uplinkPort} ip saddr @inside ip saddr != @nodes ip daddr @nodes counter name inside drop
+    tcp dport ${uplinkPort} ip6 saddr @inside6 ip6 saddr != @nodes6 ip6 daddr @nodes6 counter name inside drop
 ${counted('entered')}
   }
   chain leaving {

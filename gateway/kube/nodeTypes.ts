@@ -33,6 +33,8 @@ export interface NodeNetworkWanted {
   /** undefined: no gateway on this node */
   tun: string | undefined
   tunnelPort: number
+  /** TCP, between gateways of a single uplink */
+  uplinkPort: number
   /** of the cluster */
   podNetworks: readonly string[]
   serviceNetworks: readonly string[]
@@ -101,6 +103,7 @@ export interface TableWanted {
   probers: readonly string[]
   inside: readonly string[]
   tunnelPort: number
+  uplinkPort: number
 }
 
 export interface Probe {

@@ -69,6 +69,7 @@ export function wantedOf(name: NodeName, change: Partial<NodeNetworkWanted> = {}
     mode: 'auto',
     tun: name === 'n3' ? undefined : 'ipref0',
     tunnelPort: 1045,
+    uplinkPort: 1048,
     podNetworks: ['10.244.0.0/16', 'fd44::/16'],
     serviceNetworks: ['10.96.0.0/16'],
     ...change,

@@ -18,6 +18,7 @@ export function wanted(change: Partial<NodeNetworkWanted> = {}): NodeNetworkWant
     mode: 'auto',
     tun: 'ipref0',
     tunnelPort: 1045,
+    uplinkPort: 1048,
     podNetworks: ['10.244.0.0/16'],
     serviceNetworks: ['10.96.0.0/16'],
     ...change,

@@ -19,6 +19,8 @@ describe('the nftables table of a node', () => {
     'ip saddr @encoding snat ip to ip saddr',
     'ip6 daddr @encoding6 snat ip6 to ip6 saddr',
     'ip6 saddr @encoding6 snat ip6 to ip6 saddr',
+    'tcp dport 1048 ip saddr @inside ip saddr != @nodes ip daddr @nodes counter name inside drop',
+    'tcp dport 1048 ip6 saddr @inside6 ip6 saddr != @nodes6 counter name inside drop',
     'set encoding { type ipv4_addr; flags interval; auto-merge; elements = { 10.176.0.0/12 }; }',
     'set nodes { type ipv4_addr; flags interval; auto-merge; elements = { 172.18.0.2, 172.19.0.3 }; }',
     'set nodes6 { type ipv6_addr; flags interval; auto-merge; }',
