@@ -7,7 +7,6 @@ import { join } from 'node:path'
 import { clusterScript, docker, dockerHas, ROOT, tell } from './programs.ts'
 
 const REPOSITORY = 'ipref'
-const BASE = 'ipref/base:bookworm'
 /** What the Dockerfile copies, and what says how. */
 const SOURCES = ['Dockerfile', 'LICENSE', 'package.json', 'package-lock.json', 'helm/image', 'helm/image-packages']
 const FOLDERS = ['ipref', 'runtime', 'dns', 'resources', 'gateway', 'operator', 'cli']
@@ -16,15 +15,14 @@ const FOLDERS = ['ipref', 'runtime', 'dns', 'resources', 'gateway', 'operator', 
 export async function buildImage(): Promise<string> {
   const image = `${REPOSITORY}:${contentTag()}`
   if (await dockerHas('image', image)) return image
-  // the cluster tier makes the base, which `docker build` cannot fetch without a registry
-  if (!(await dockerHas('image', BASE))) await clusterScript(['kind-image'])
-  await tell(['sh', join(ROOT, 'helm/image'), '--prepared', '--base', BASE, '--tag', image], { timeoutMs: 900_000 })
+  // instead of debian:bookworm-slim, which is in a registry
+  const base = await clusterScript(['slim-image'])
+  await tell(['sh', join(ROOT, 'helm/image'), '--prepared', '--base', base, '--tag', image], { timeoutMs: 900_000 })
   return image
 }
 
-export async function imageMegabytes(image: string): Promise<{ all: number; base: number }> {
-  const size = async (name: string) => Number(await docker('image', 'inspect', '--format', '{{.Size}}', name)) / 1e6
-  return { all: Math.round(await size(image)), base: Math.round(await size(BASE)) }
+export async function megabytesOf(image: string): Promise<number> {
+  return Math.round(Number(await docker('image', 'inspect', '--format', '{{.Size}}', image)) / 1e6)
 }
 
 function contentTag(): string {

@@ -6,10 +6,11 @@
  *
  * In both the cluster's DNS asks the name server of the rig for everything outside, as it would ask a provider's, and the operator keeps its block in it.
  */
+import { rmSync } from 'node:fs'
 import { runProgram } from '../../support/netns.ts'
 import { CHART, type Cluster, NAMESPACE, RELEASE } from './cluster.ts'
 import { DNS_ADDRESS, UPDATE_KEY, ZONES_NODE_PORT } from './plain.ts'
-import { tell } from './programs.ts'
+import { docker, tell } from './programs.ts'
 import { writeRigFile } from './state.ts'
 
 /** of the service network of kind; the same in both */
@@ -79,27 +80,21 @@ export async function useRigDns(cluster: Cluster): Promise<void> {
   await cluster.kubectl(['-n', 'kube-system', 'rollout', 'restart', 'deployment/coredns'])
 }
 
-/** The image on every node of the cluster that lacks it. */
-export async function loadImage(cluster: Cluster, image: string): Promise<void> {
-  const missing: string[] = []
-  for (const { name } of cluster.facts.nodes) {
-    const { code } = await runProgram(['docker', 'exec', name, 'crictl', 'inspecti', '-q', image])
-    if (code !== 0) missing.push(name)
-  }
+/** The image on every node that lacks it. It is written out once for all, and read by all at the same time. */
+export async function loadImage(clusters: readonly Cluster[], image: string): Promise<void> {
+  const nodes = clusters.flatMap(({ facts }) => facts.nodes.map(({ name }) => name))
+  const has = (node: string) => runProgram(['docker', 'exec', node, 'crictl', 'inspecti', '-q', image])
+  const found = await Promise.all(nodes.map(async node => ({ node, isMissing: (await has(node)).code !== 0 })))
+  const missing = found.filter(({ isMissing }) => isMissing).map(({ node }) => node)
   if (missing.length === 0) return
-  await tell(
-    [
-      `${cluster.facts.programs}/kind`,
-      'load',
-      'docker-image',
-      image,
-      '--name',
-      cluster.name,
-      '--nodes',
-      missing.join(','),
-    ],
-    { timeoutMs: 300_000 },
-  )
+  const archive = writeRigFile('image.tar', '')
+  try {
+    await docker('save', '--output', archive, image)
+    const load = 'docker exec -i "$1" ctr --namespace=k8s.io images import --digests - <"$2"'
+    await Promise.all(missing.map(node => tell(['sh', '-c', load, 'sh', node, archive], { timeoutMs: 300_000 })))
+  } finally {
+    rmSync(archive, { force: true })
+  }
 }
 
 /** Each knows the other: its gateway by name, and its domain. */

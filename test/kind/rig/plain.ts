@@ -145,6 +145,9 @@ function knotConf({ gatewaysOfA }: Zones): string {
   return `server:
     rundir: /run/knot
     listen: 0.0.0.0@53
+    udp-workers: 1
+    tcp-workers: 1
+    background-workers: 1
 log:
   - target: stderr
     any: info

@@ -12,7 +12,7 @@
 import { join } from 'node:path'
 import { runProgram } from '../../support/netns.ts'
 import { Cluster, type ClusterFacts, type Node } from './cluster.ts'
-import { buildImage, imageMegabytes } from './image.ts'
+import { buildImage, megabytesOf } from './image.ts'
 import { installChart, introduce, loadImage, useRigDns } from './install.ts'
 import {
   DNS_ADDRESS,
@@ -67,12 +67,9 @@ export async function openRig(): Promise<Rig> {
     await Promise.all([useRigDns(a), useRigDns(b)])
   })
   const image = await stage('image', buildImage)
-  const { all, base } = await imageMegabytes(image)
-  process.stdout.write(`        ${image}: ${all} MB, of which ${base} MB are its base\n`)
-  for (const [name, cluster] of [['A', a] as const, ['B', b] as const]) {
-    await stage(`image onto the nodes of ${name}`, () => loadImage(cluster, image))
-    await stage(`chart in ${name}`, () => installChart(cluster, image))
-  }
+  process.stdout.write(`        ${image}: ${await megabytesOf(image)} MB\n`)
+  await stage('image onto the nodes', () => loadImage([a, b], image))
+  await stage('chart', () => Promise.all([installChart(a, image), installChart(b, image)]))
   await introduce(a, { name: 'b', gateway: 'gw.b.example', domain: 'b.example' })
   await introduce(b, { name: 'a', gateway: 'gw.a.example', domain: 'a.example' })
   writeState({ image, a: a.facts, b: b.facts, dns: DNS_ADDRESS })
