@@ -3,9 +3,9 @@
  *
  *   types ─ lint ─ unit, property, contract, repository rules (vitest) ─ conformance ─ networks ─ API server (vitest)
  *
- * Types and lint count as one check each. Suites of our own say `N passed, N failed, N skipped` in their last line; vitest
- * writes a file. A suite that ends badly without a failed test counts as one failure. Reasons of skipped checks are repeated
- * before the last line, so that "green" cannot mean "skipped".
+ * Types and lint count as one check each. Suites of our own say `N passed, N failed, N skipped` in their last line; of vitest
+ * summaryReporter.ts writes a file. A suite that ends badly without a failed test counts as one failure. What failed is repeated, by name and
+ * with the first lines of why, before the sums, and so are the reasons of skipped checks: "green" cannot mean "skipped".
  *
  * The API server is that of KUBECONFIG, or one started from the programs of KUBEBUILDER_ASSETS or of test/cluster, which are
  * built here, once, where Go is installed (not with IPREF_NO_BUILD=1). Without, each of its tests counts as skipped.
@@ -15,12 +15,15 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Tally } from './checks.ts'
+import { type Failure, failuresOfOutput, lastLines, shownFailures } from './failures.ts'
+import type { VitestSummary } from './summaryReporter.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 
 interface SuiteResult extends Tally {
   /** reasons of skipped checks */
   reasons: string[]
+  failures: Failure[]
 }
 
 interface Suite {
@@ -42,7 +45,7 @@ const suites: readonly Suite[] = [
 ]
 
 async function main(): Promise<number> {
-  const total: SuiteResult = { passed: 0, failed: 0, skipped: 0, reasons: [] }
+  const total: SuiteResult = { passed: 0, failed: 0, skipped: 0, reasons: [], failures: [] }
   const timings: string[] = []
   const began = performance.now()
   for (const suite of suites) {
@@ -55,17 +58,21 @@ async function main(): Promise<number> {
     total.failed += failed
     total.skipped += skipped
     total.reasons.push(...result.reasons.map(reason => `${suite.name}: ${reason}`))
+    total.failures.push(...result.failures.map(({ test, lines }) => ({ test: `${suite.name}: ${test}`, lines })))
   }
   rmSync(folder, { recursive: true, force: true })
-  say(`\n=== all, ${secondsSince(began)} s\n${timings.join('\n')}`)
+  say(`\n=== all, ${secondsSince(began)} s`)
+  for (const line of shownFailures(total.failures)) say(line)
+  say(timings.join('\n'))
   for (const reason of total.reasons) say(`skipped: ${reason}`)
   say(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`)
   return total.failed === 0 ? 0 : 1
 }
 
 async function asOneCheck(argv: readonly string[]): Promise<SuiteResult> {
-  const { code } = await runNode(argv)
-  return { passed: code === 0 ? 1 : 0, failed: code === 0 ? 0 : 1, skipped: 0, reasons: [] }
+  const { code, output } = await runNode(argv)
+  if (code === 0) return { passed: 1, failed: 0, skipped: 0, reasons: [], failures: [] }
+  return { passed: 0, failed: 1, skipped: 0, reasons: [], failures: [endedBadly(code, output)] }
 }
 
 async function asOwnSuite(argv: readonly string[]): Promise<SuiteResult> {
@@ -73,22 +80,24 @@ async function asOwnSuite(argv: readonly string[]): Promise<SuiteResult> {
   const counts = [...output.matchAll(/^(\d+) passed, (\d+) failed, (\d+) skipped$/gm)].at(-1)
   const [passed = 0, failed = 0, skipped = 0] = (counts ?? []).slice(1).map(Number)
   const reasons = [...output.matchAll(/^\s*(?:skip|skipped) +(\S.*)$/gm)].map(match => match[1]!)
-  return { passed, failed: failed === 0 && code !== 0 ? 1 : failed, skipped, reasons }
+  const named = failuresOfOutput(output)
+  const failures = code !== 0 && named.length === 0 ? [endedBadly(code, output)] : named
+  return { passed, failed: failed === 0 && code !== 0 ? 1 : failed, skipped, reasons, failures }
 }
 
-interface VitestReport {
-  numPassedTests: number
-  numFailedTests: number
-  numPendingTests: number
-  numTodoTests: number
-  testResults: { status: string; assertionResults: { status: string; fullName: string; title: string }[] }[]
+function endedBadly(code: number, output: string): Failure {
+  return { test: `ended with ${code}`, lines: lastLines(output) }
 }
 
 async function runApiServer(): Promise<SuiteResult> {
   const setup = await runProgram('bash', ['test/cluster/setup', 'api'], { IPREF_NO_INSTALL: '1' })
   const result = await runVitest(apiConfig)
   // a server that could be had and did not start is a failure
-  if (setup.code === 0) return { ...result, failed: result.failed + (result.passed === 0 ? 1 : 0) }
+  if (setup.code === 0 && result.passed > 0) return result
+  if (setup.code === 0) {
+    const nothing: Failure = { test: 'no test passed', lines: [] }
+    return { ...result, failed: result.failed + 1, failures: [...result.failures, nothing] }
+  }
   const missing = setup.output.trimEnd().split('\n').at(-1)!
   const reason = `${missing.replace(/^.*error: /, '')}; npm run setup:cluster sees to it`
   // at least one, so that what cannot even be counted is missed
@@ -98,30 +107,16 @@ async function runApiServer(): Promise<SuiteResult> {
 
 async function runVitest(config: string): Promise<SuiteResult> {
   const file = join(folder, `${config}.json`)
-  const { code } = await runNode([
-    vitest,
-    'run',
-    '--config',
-    config,
-    '--reporter=default',
-    '--reporter=json',
-    `--outputFile.json=${file}`,
-  ])
-  const report = readJson<VitestReport>(file)
-  if (!report) return { passed: 0, failed: 1, skipped: 0, reasons: [] }
-  const tests = report.testResults.flatMap(result => result.assertionResults)
-  const skipped = tests.filter(test => test.status !== 'passed' && test.status !== 'failed')
-  // a file that cannot be loaded has no tests to count
-  const broken = report.testResults.filter(
-    r => r.status === 'failed' && !r.assertionResults.some(t => t.status === 'failed'),
-  ).length
-  const failed = report.numFailedTests + broken
-  return {
-    passed: report.numPassedTests,
-    failed: failed === 0 && code !== 0 ? 1 : failed,
-    skipped: skipped.length,
-    reasons: skipped.map(test => test.fullName),
-  }
+  const { code, output } = await runNode(
+    [vitest, 'run', '--config', config, '--reporter=default', '--reporter=./test/support/summaryReporter.ts'],
+    { IPREF_TEST_SUMMARY: file },
+  )
+  const summary = readJson<VitestSummary>(file)
+  if (!summary) return { passed: 0, failed: 1, skipped: 0, reasons: [], failures: [endedBadly(code, output)] }
+  const { passed, skipped } = summary
+  const isSilent = code !== 0 && summary.failures.length === 0
+  const failures = isSilent ? [endedBadly(code, output)] : summary.failures
+  return { passed, failed: failures.length, skipped: skipped.length, reasons: skipped, failures }
 }
 
 function readJson<T>(file: string): T | undefined {
@@ -132,8 +127,11 @@ function readJson<T>(file: string): T | undefined {
   }
 }
 
-function runNode(argv: readonly string[]): Promise<{ code: number; output: string }> {
-  return runProgram(process.execPath, argv, {})
+function runNode(
+  argv: readonly string[],
+  environment: Record<string, string> = {},
+): Promise<{ code: number; output: string }> {
+  return runProgram(process.execPath, argv, environment)
 }
 
 /** Everything that the program prints is passed on at once. */
