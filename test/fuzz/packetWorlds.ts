@@ -2,7 +2,9 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ForwardSettings } from '../../gateway/forward/environment.ts'
-import { parsePrefix, prefixWords } from '../../ipref/address.ts'
+import { parseAddress, parsePrefix, prefixWords } from '../../ipref/address.ts'
+import { hashHosts } from '../../ipref/hostSetHash.ts'
+import { encodeGetEncoded, encodeHostData, encodeHostDataHash } from '../../ipref/mapperMessage.ts'
 import { joinFields, unhex } from '../conformance/vectors.ts'
 import { ForwardBench, settingsFor } from '../support/forwardBench.ts'
 import type { Random } from './random.ts'
@@ -17,7 +19,7 @@ export interface Seeds {
 }
 
 export function loadSeeds(): Seeds {
-  const seeds: Seeds = { encap: [], decap: [], mapper: [], hosts: [] }
+  const seeds: Seeds = { encap: [], decap: [], mapper: messages(), hosts: [] }
   for (const folder of [join(ROOT, 'test/vectors'), join(ROOT, '../shared/vectors')]) {
     if (!existsSync(folder)) continue
     for (const file of readdirSync(folder).filter(name => name.endsWith('.json'))) {
@@ -33,6 +35,27 @@ export function loadSeeds(): Seeds {
     }
   }
   return seeds
+}
+
+/** Questions for encoded addresses, hosts and their hash, as our clients write them: what to begin with where there are no vectors of them. */
+function messages(): Uint8Array[] {
+  const addresses = { 4: parseAddress('10.1.0.2')!, 6: parseAddress('fd01::2')! }
+  const gateways = { 4: parseAddress('198.51.100.1')!, 6: parseAddress('2001:db8:100::1')! }
+  const names = { local: 'internal', public: 'example.com' }
+  return ([4, 6] as const).flatMap(encodedFamily =>
+    ([4, 6] as const).flatMap(tunnelFamily => {
+      const header = { id: 7, encodedFamily, tunnelFamily }
+      const [native, context] = [addresses[encodedFamily], gateways[tunnelFamily]]
+      const hosts = [11n, 22n, 33n].map(reference => ({ native, context, reference }))
+      const hash = hashHosts(hosts)
+      return [
+        encodeGetEncoded(header, { context, reference: 11n }),
+        encodeGetEncoded(header, { context, reference: 22n }, 'host22.example.com'),
+        encodeHostData(header, { batch: 1, hash, ...names }, hosts),
+        encodeHostDataHash(header, { count: hosts.length, hash, ...names }),
+      ]
+    }),
+  )
 }
 
 export interface World {

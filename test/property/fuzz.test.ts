@@ -21,6 +21,8 @@ it.each(['packets', 'dns'])(
   '%s',
   async target => {
     const { code, output } = await fuzz(target)
+    const problems = output.split('\n').filter(line => /^PROBLEM |repeat with --seed/.test(line))
+    expect(problems.join('\n')).toBe('')
     expect(output).toMatch(/^\d+ passed, 0 failed, 0 skipped$/m)
     expect(code, output).toBe(0)
   },
