@@ -3,6 +3,7 @@
  *
  *   zone ORIGIN [FILE]    the reader of zone files, and the lint of AA records         sh, console   commands of ours: their options are checked by the programs
  *   yaml ipref-config.yaml   settings of the platform                             yaml manifest   objects of our kinds
+ *   yaml values           values of the chart (operating.test.ts)
  *   yaml, corefile, key   written to FILE, where commands of the same page find them    hosts         the reader of hosts files
  *   knot, nsd, named      the program's own check, where it is installed                (nothing)     drawings: not read
  *
@@ -147,15 +148,14 @@ describe('settings', () => {
     expect(declared.flatMap(({ kind, object }) => validate(kind, object, undefined))).toEqual([])
   })
 
-  it.each(of('yaml').filter(({ words }) => !words.some(word => word === 'ipref-config.yaml' || word === 'manifest')))(
-    '$page:$line is a configuration of the gateway',
-    ({ page, text }) => {
-      const parsed = parseGatewayConfig(['-config', 'example.yaml'], path =>
-        path === 'example.yaml' ? inFolder(page, text) : readFile(path),
-      )
-      expect(parsed).toHaveProperty('config')
-    },
-  )
+  it.each(
+    of('yaml').filter(({ words }) => !words.some(word => ['ipref-config.yaml', 'manifest', 'values'].includes(word))),
+  )('$page:$line is a configuration of the gateway', ({ page, text }) => {
+    const parsed = parseGatewayConfig(['-config', 'example.yaml'], path =>
+      path === 'example.yaml' ? inFolder(page, text) : readFile(path),
+    )
+    expect(parsed).toHaveProperty('config')
+  })
 
   it.each(of('corefile'))('$page:$line is a configuration of the resolver', ({ text }) => {
     expect(parseResolverConfig(['-corefile', 'Corefile'], () => text)).toHaveProperty('config')
