@@ -1,14 +1,15 @@
 /**
- * `npm test`: every suite, one after the other, and one line at the end that adds them up.
+ * `npm test [-- --kind]`: every suite, one after the other, and one line at the end that adds them up.
  *
- *   types ─ lint ─ unit, property, contract, repository rules (vitest) ─ conformance ─ networks ─ API server (vitest)
+ *   types ─ lint ─ unit, property, contract, repository rules (vitest) ─ conformance ─ networks ─ API server (vitest) ─ with --kind: two kind clusters
  *
  * Types and lint count as one check each. Suites of our own say `N passed, N failed, N skipped` in their last line; of vitest
  * summaryReporter.ts writes a file. A suite that ends badly without a failed test counts as one failure. What failed is repeated, by name and
  * with the first lines of why, before the sums, and so are the reasons of skipped checks: "green" cannot mean "skipped".
  *
  * The API server is that of KUBECONFIG, or one started from the programs of KUBEBUILDER_ASSETS or of test/cluster, which are
- * built here, once, where Go is installed (not with IPREF_NO_BUILD=1). Without, each of its tests counts as skipped.
+ * built here, once, where Go is installed (not with IPREF_NO_BUILD=1). Without, each of its tests counts as skipped. The kind clusters
+ * take a quarter of an hour, so they have to be asked for, as `.ci/run` does.
  */
 import { spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
@@ -42,6 +43,7 @@ const suites: readonly Suite[] = [
   { name: 'conformance', run: () => asOwnSuite(['test/conformance/run.ts']) },
   { name: 'networks', run: () => asOwnSuite(['test/netns/run.ts']) },
   { name: 'API server', run: runApiServer },
+  ...(process.argv.includes('--kind') ? [{ name: 'kind clusters', run: runKind }] : []),
 ]
 
 async function main(): Promise<number> {
@@ -103,6 +105,13 @@ async function runApiServer(): Promise<SuiteResult> {
   // at least one, so that what cannot even be counted is missed
   const skipped = Math.max(1, result.skipped)
   return { ...result, skipped, reasons: [`${skipped} tests: ${reason}`] }
+}
+
+async function runKind(): Promise<SuiteResult> {
+  const setup = await runProgram('bash', ['test/cluster/setup', 'kind'], {})
+  if (setup.code === 0) return asOwnSuite(['test/kind/run.ts'])
+  const missing = setup.output.trimEnd().split('\n').at(-1)!
+  return { passed: 0, failed: 0, skipped: 1, reasons: [missing.replace(/^.*error: /, '')], failures: [] }
 }
 
 async function runVitest(config: string): Promise<SuiteResult> {
