@@ -22,6 +22,7 @@ import { findService } from './serviceFacts.ts'
 
 const GATEWAY_PODS = 'app.kubernetes.io/name=ipref,app.kubernetes.io/component=gateway'
 const PEERS = /^(iprefpeers?|peer)\//i
+const UPLINK_LEASE = 'ipref-uplink'
 const MOST_PODS = 50
 
 export interface ClusterCheckWanted {
@@ -142,13 +143,14 @@ class Pods {
     this.#run = wanted.run ?? runKubectl
   }
 
-  /** From the first gateway that is ready; with a folder, from here. */
+  /** From the gateway that carries all packets, else the first that is ready; with a folder, from here. */
   async check(subjects: readonly string[]): Promise<Checked[]> {
     if (subjects.length === 0) return []
     const { args, local } = this.#wanted
     if (args.values.has('manifests')) return local()
     const { pods, problem } = await this.#list()
-    const pod = pods.find(isReady)
+    const holder = await this.#holder()
+    const pod = pods.find(one => isReady(one) && one.spec?.nodeName === holder) ?? pods.find(isReady)
     if (!pod) {
       const what = problem ?? {
         what: 'gateway',
@@ -161,6 +163,16 @@ class Pods {
     const found = await checkInPod(this.#exec(pod), [...subjects, ...this.#flags()], this.#run)
     if (!Array.isArray(found)) return [{ subject: subjects.join(' '), steps: [found] }]
     return found.map(one => ({ ...one, subject: `${one.subject} from ${pod.spec?.nodeName ?? pod.metadata.name}` }))
+  }
+
+  /** Node of the gateway that carries all packets, where one does: the others are silent towards peers. */
+  async #holder(): Promise<string | undefined> {
+    const namespace = this.#wanted.settings.operatorNamespace
+    const lease = await ifAllowed(this.#store.get('Lease', { namespace, name: UPLINK_LEASE }))
+    const name = lease === 'Forbidden' ? undefined : lease?.spec?.holderIdentity
+    if (name === undefined) return undefined
+    const gateway = await ifAllowed(this.#store.get('IprefGateway', { name }))
+    return gateway === 'Forbidden' ? name : (gateway?.spec.nodeName ?? name)
   }
 
   /** Of each gateway. */

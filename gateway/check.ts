@@ -39,6 +39,8 @@ export interface CheckPorts {
   describe(address: Uint8Array): MappingRow | undefined
   /** Another gateway of the cluster that packets to this address go to; undefined: this one. */
   carrierOf(address: Uint8Array): string | undefined
+  /** Why nothing is to be sent to peers from here: they would take our port for that of the gateway that carries packets. */
+  silence(): string | undefined
   peer(context: Uint8Array): PeerReport | undefined
   /** Keeps track of a peer that nothing is mapped to; false: there is no room. */
   know(context: Uint8Array): boolean
@@ -69,10 +71,12 @@ export class Checker {
   /** Encoded addresses, as a trace gave them. */
   async hosts(addresses: readonly string[]): Promise<CheckReport> {
     const steps = new Steps()
-    for (const text of addresses) {
+    const silence = this.#ports.silence()
+    for (const text of silence === undefined ? addresses : []) {
       const address = parseAddress(text)
       if (address) await this.#host(address, steps)
     }
+    if (silence !== undefined) sayElsewhere(silence, steps)
     return { steps: steps.all, sources: this.#ports.sources().map(formatAddress) }
   }
 
@@ -87,6 +91,8 @@ export class Checker {
 
   async #peer(context: Uint8Array, steps: Steps): Promise<void> {
     const text = formatAddress(context)
+    const silence = this.#ports.silence()
+    if (silence !== undefined) return sayElsewhere(silence, steps)
     if (this.#ports.isOwnContext(context))
       return steps.right('peer', `${text} is this gateway itself; check it from a gateway elsewhere`)
     if (!this.#ports.know(context) || !this.#ports.peer(context))
@@ -258,6 +264,10 @@ export class Checker {
       },
     )
   }
+}
+
+function sayElsewhere(silence: string, steps: Steps): void {
+  steps.doubtful('gateway', `${silence}: nothing is tried from here`, { fix: 'run ipref check there' })
 }
 
 function adviceFor(passes: number, family: 4 | 6): string {

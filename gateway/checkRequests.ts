@@ -2,7 +2,7 @@
  * What `ipref check` asks of a running gateway, answered from its parts: of hosts, of a peer (check.ts), of the node (nodeCheck.ts); and the encoded address of
  * a host that is named by context and reference.
  */
-import { type AddressWords, equalAddress, formatAddress, isUnspecified, wordsFromBytes } from '../ipref/address.ts'
+import { type AddressWords, equalAddress, formatAddress, wordsFromBytes } from '../ipref/address.ts'
 import { parseIprefAddress } from '../ipref/iprefAddress.ts'
 import { Checker, sourcesOf } from './check.ts'
 import type { GatewayConfig } from './config.ts'
@@ -29,6 +29,7 @@ export interface CheckParts {
         readonly forwardSamples: readonly Sample[] | undefined
         carrierOf(address: Uint8Array): string | undefined
         portOf(context: AddressWords): number | undefined
+        readonly silence: string | undefined
       }
     | undefined
   echoes: Echoes
@@ -50,6 +51,7 @@ function checkerOf(parts: CheckParts): Checker {
   return new Checker({
     describe: address => mapper.describe(address),
     carrierOf: address => kube?.carrierOf(address),
+    silence: () => kube?.silence,
     peer: parts.peer,
     know: context => {
       const number = peers.require(...wordsFromBytes(context))
@@ -84,7 +86,7 @@ function nodeFacts(parts: CheckParts): NodeFacts {
         ...(metrics ? [`metrics at ${show(metrics.host, metrics.port)}`] : []),
         ...(health ? [`health at ${show(health.host, health.port)}`] : []),
       ],
-      bind: bind.filter(address => !isUnspecified(address)),
+      bind,
       contexts: parts.contexts(),
       unready: parts.unready(),
       peers: parts.peers.status().map(peerReport),

@@ -29,6 +29,8 @@ const STRICT = 1
 /** Peers that are asked all the time are asked every 25 s: this much silence is three answers missed. */
 const SILENT_S = 80
 const MOST_PEERS = 16
+/** bound to all of its addresses */
+const THIS_HOST = 'this host'
 const READ_WRITE = 'r+'
 
 export interface NodeFacts {
@@ -254,18 +256,22 @@ function sayNat({ bind, contexts, peers }: GatewayFacts, port: number, ports: No
   for (const family of families) {
     const inside = bind
       .filter(address => familyOf(address) === family)
-      .map(formatAddress)
+      .map(address => (isUnspecified(address) ? THIS_HOST : formatAddress(address)))
       .join(', ')
     const outside = contexts.filter(address => familyOf(address) === family).map(formatAddress)
     const foreign = outside.filter(text => !own.has(text))
     if (foreign.length > 0) {
       const text = foreign.join(', ')
-      steps.doubtful('NAT', `${text} is not on this host (${inside}): there is a NAT in front`, {
+      steps.doubtful('NAT', `${text} is not on this host${asText(inside)}: there is a NAT in front`, {
         fix: `it must lead UDP port ${port} of ${text} to port ${port} of ${inside}, and keep that port as source of what we send; whether it does, a peer sees: ipref check ${foreign[0]} there`,
       })
     } else if (outside.length > 0) steps.right('NAT', `${outside.join(', ')} is on this host: none`)
     else sayUnknown({ family, inside, peers }, steps)
   }
+}
+
+function asText(inside: string): string {
+  return inside === THIS_HOST ? '' : ` (${inside})`
 }
 
 function sayUnknown(
@@ -274,7 +280,7 @@ function sayUnknown(
 ): void {
   const kept = peers.filter(peer => peer.configured && (peer.address.includes(':') ? 6 : 4) === family)
   const open = kept.filter(peer => peer.verified)
-  const what = `our public IPv${family} address is not known (${inside}), as behind a NAT`
+  const what = `our public IPv${family} address is not known${asText(inside)}, as behind a NAT`
   if (open.length > 0)
     return steps.right('NAT', `${what}; it is kept open towards ${open.map(({ address }) => address).join(', ')}`)
   steps.doubtful('NAT', `${what}, and it is not open towards anybody`, {

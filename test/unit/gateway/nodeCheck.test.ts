@@ -147,6 +147,11 @@ describe('the node', () => {
       },
     },
     {
+      name: 'the same, bound to all addresses',
+      changes: { gateway: { bind: [bytes('0.0.0.0')], contexts: [bytes('203.0.113.7')] } },
+      ...{ what: '~NAT', detail: /not on this host: there is a NAT/, fix: /to port 1045 of this host/ },
+    },
+    {
       name: 'the public address is unknown, and nobody is named',
       changes: { gateway: { contexts: [], peers: [] } },
       ...{ what: '~NAT', detail: /not known/, fix: /-peer/ },
