@@ -8,6 +8,7 @@
  * Both are networks of Docker, which keeps them apart; the NAT, a container in both, is the only way from one to the other, and lets in answers alone. Each
  * node of B has its route by a unit of systemd, so that it is there again when the node was started again.
  */
+import { createHash } from 'node:crypto'
 import { eventually } from '../../support/netns.ts'
 import type { Node } from './cluster.ts'
 import { docker, dockerHas, tell } from './programs.ts'
@@ -20,13 +21,19 @@ const INSIDE_NETWORK = '10.51.0.0/24'
 /** Docker gives nodes addresses from the lower half. */
 export const DNS_ADDRESS = '198.51.100.200'
 export const NAT_ADDRESS = '198.51.100.201'
+/** of the network without a cluster: plainHost.ts */
 export const HOST_ADDRESS = '198.51.100.202'
+/** the network behind that host */
+export const HOME = 'ipref-home'
+export const HOME_NETWORK = '10.1.0.0/24'
 const NAT_INSIDE = '10.51.0.200'
 const NAT = 'ipref-rig-nat'
 const DNS = 'ipref-rig-dns'
 const BASE = 'ipref/base:bookworm'
 const DNS_IMAGE = 'ipref/rig-dns:bookworm'
 export const LABEL = 'ipref.rig=part'
+/** of what the name server was started with */
+const CONTENT = 'ipref.rig.content'
 export const UPDATE_KEY = 'hmac-sha256:b-updates:cmVhbCBzZWNyZXRzIGFyZSBsb25nZXIgdGhhbiB0aGlz'
 /** node port of the zone server of A */
 export const ZONES_NODE_PORT = 30053
@@ -36,7 +43,7 @@ export async function makeNetworks(): Promise<void> {
   await makeNetwork(INSIDE, INSIDE_NETWORK, '10.51.0.0/25')
 }
 
-async function makeNetwork(name: string, subnet: string, range: string): Promise<void> {
+export async function makeNetwork(name: string, subnet: string, range: string): Promise<void> {
   if (await dockerHas('network', name)) return
   const major = Number.parseInt(await docker('version', '--format', '{{.Server.Version}}'), 10)
   // later versions drop at every bridge what comes for a container from elsewhere, and so what the NAT has to carry
@@ -100,7 +107,8 @@ export async function startDns(zones: Zones): Promise<void> {
   writeRigFile('dns/example.zone', exampleZone(zones))
   writeRigFile('dns/pub.b.example.zone', zoneHead('pub.b.example'))
   const conf = writeRigFile('dns/knot.conf', knotConf(zones))
-  if (await isRunning(DNS)) return
+  const content = createHash('sha256').update(exampleZone(zones)).update(knotConf(zones)).digest('hex')
+  if ((await isRunning(DNS)) && (await labelOf(DNS, CONTENT)) === content) return
   await docker('rm', '-f', DNS).catch(() => {})
   if (!(await dockerHas('image', DNS_IMAGE))) {
     const install = 'apt-get update -qq && apt-get install -y -qq --no-install-recommends knot knot-dnsutils'
@@ -108,7 +116,8 @@ export async function startDns(zones: Zones): Promise<void> {
     await tell(['docker', 'build', '--tag', DNS_IMAGE, '-'], { input: dockerfile, timeoutMs: 600_000 })
   }
   const folder = conf.slice(0, conf.lastIndexOf('/'))
-  const options = ['--detach', '--init', '--label', LABEL, '--volume', `${folder}:/rig:ro`]
+  const labels = ['--label', LABEL, '--label', `${CONTENT}=${content}`]
+  const options = ['--detach', '--init', ...labels, '--volume', `${folder}:/rig:ro`]
   const start =
     'mkdir -p /run/knot /var/lib/knot/zones && cp /rig/*.zone /var/lib/knot/zones && exec knotd -c /rig/knot.conf'
   await docker('run', ...options, '--name', DNS, '--network', PLAIN, '--ip', DNS_ADDRESS, DNS_IMAGE, 'sh', '-c', start)
@@ -134,7 +143,6 @@ function exampleZone({ gatewaysOfA }: Zones): string {
     `ns A ${DNS_ADDRESS}`,
     ...gatewaysOfA.map(address => `gw.a A ${address}`),
     `gw.b A ${NAT_ADDRESS}`,
-    `gw.host A ${HOST_ADDRESS}`,
     ...['pub.a', 'pub.b', 'host'].map(zone => `${zone} NS ns`),
     '',
   ].join('\n')
@@ -197,6 +205,10 @@ zone:
 `
 }
 
+function labelOf(container: string, label: string): Promise<string> {
+  return docker('container', 'inspect', '--format', `{{index .Config.Labels "${label}"}}`, container)
+}
+
 export async function isRunning(container: string): Promise<boolean> {
   if (!(await dockerHas('container', container))) return false
   return (await docker('container', 'inspect', '--format', '{{.State.Running}}', container)) === 'true'
@@ -206,5 +218,6 @@ export async function isRunning(container: string): Promise<boolean> {
 export async function removePlain(): Promise<void> {
   const containers = await docker('ps', '--all', '--quiet', '--filter', `label=${LABEL}`)
   if (containers !== '') await docker('rm', '--force', ...containers.split('\n'))
-  for (const network of [PLAIN, INSIDE]) if (await dockerHas('network', network)) await docker('network', 'rm', network)
+  for (const network of [PLAIN, INSIDE, HOME])
+    if (await dockerHas('network', network)) await docker('network', 'rm', network)
 }

@@ -1,7 +1,7 @@
 /**
  * Pods of the checks, all of the image that is on every node: servers that answer with the address they see, clients that ask them.
  *
- *   TCP 8080, UDP 9000   one line: the address of whoever asks
+ *   TCP 8080, UDP 9000   one line: the address of whoever asks, and the name of the pod
  */
 import { eventually } from '../../support/netns.ts'
 import type { Cluster } from './cluster.ts'
@@ -10,8 +10,8 @@ export const TCP_PORT = 8080
 export const UDP_PORT = 9000
 const IMAGE = 'image: ipref/toolbox:local, imagePullPolicy: Never'
 // socat leaves the address in the environment of what it starts
-const ECHO = "'system:echo $SOCAT_PEERADDR'"
-const SERVE = `socat -T10 udp4-recvfrom:${UDP_PORT},fork ${ECHO} & exec socat tcp4-listen:${TCP_PORT},fork,reuseaddr,backlog=64 ${ECHO}`
+const ECHO = "'system:echo $SOCAT_PEERADDR $(hostname)'"
+export const SERVE = `socat -T10 udp4-recvfrom:${UDP_PORT},fork ${ECHO} & exec socat tcp4-listen:${TCP_PORT},fork,reuseaddr,backlog=64 ${ECHO}`
 
 const SERVER = `{name: server, ${IMAGE}, command: [sh, -c, "${SERVE}"], readinessProbe: {tcpSocket: {port: ${TCP_PORT}}, periodSeconds: 1}}`
 
@@ -110,21 +110,50 @@ export async function addressesOf(client: Client, name: string): Promise<string[
   return lines.filter(line => /^[0-9.]+$/.test(line))
 }
 
-/** What the server sees of the client. Throws where nothing answers. */
+export interface Answer {
+  /** of the client, as the server sees it */
+  from: string
+  /** name of the pod, or host, that answered */
+  server: string
+}
+
+/** Throws where nothing answers. */
+export function askByTcp(client: Client, host: string, port = TCP_PORT): Promise<Answer> {
+  return answerOf(client, tcpLine(host, port))
+}
+
+export function askByUdp(client: Client, host: string): Promise<Answer> {
+  return answerOf(client, udpLine(host))
+}
+
+/** What the server sees of the client. */
 export async function seenByTcp(client: Client, host: string, port = TCP_PORT): Promise<string> {
-  return seen(client, `socat -T5 - tcp4:${host}:${port},connect-timeout=5 </dev/null`)
+  return (await askByTcp(client, host, port)).from
 }
 
 export async function seenByUdp(client: Client, host: string): Promise<string> {
-  const ask = `(echo who; sleep 0.2) | socat -t2 -T5 - udp4:${host}:${UDP_PORT}`
-  // a datagram may be lost, and a busy machine may take its time
-  return seen(client, `for try in 1 2 3 4 5; do answer=$(${ask}); [ -z "$answer" ] || break; done; echo "$answer"`)
+  return (await askByUdp(client, host)).from
 }
 
-async function seen(client: Client, line: string): Promise<string> {
-  const answer = (await inClient(client, line)).split('\n')[0] ?? ''
-  if (!/^[0-9.]+$/.test(answer)) throw new Error(`${client.cluster.name}, ${client.pod}: ${line}\nanswered: ${answer}`)
+export function tcpLine(host: string, port = TCP_PORT): string {
+  return `socat -T5 - tcp4:${host}:${port},connect-timeout=5 </dev/null`
+}
+
+export function udpLine(host: string): string {
+  const ask = `(echo who; sleep 0.2) | socat -t2 -T5 - udp4:${host}:${UDP_PORT}`
+  // a datagram may be lost, and a busy machine may take its time
+  return `for try in 1 2 3 4 5; do answer=$(${ask}); [ -z "$answer" ] || break; done; echo "$answer"`
+}
+
+async function answerOf(client: Client, line: string): Promise<Answer> {
+  const answer = parseAnswer(await inClient(client, line))
+  if (!answer) throw new Error(`${client.cluster.name}, ${client.pod}: ${line}\nno answer`)
   return answer
+}
+
+export function parseAnswer(text: string): Answer | undefined {
+  const [, from, server] = /^([0-9.]+) (\S+)$/m.exec(text) ?? []
+  return from && server ? { from, server } : undefined
 }
 
 export async function pings(client: Client, host: string): Promise<void> {
