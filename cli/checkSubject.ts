@@ -16,6 +16,8 @@ import type { Checked } from './checkReports.ts'
 import { type Connected, sourceFor, stepOfConnection } from './tcpConnect.ts'
 
 const PEER = 'peer/'
+const NO_PINGS =
+  'nothing, where it is meant so: the address of a Service answers no pings, nor does a host whose firewall drops them'
 
 export interface CheckPorts {
   trace(subject: string): Promise<TraceReport>
@@ -76,10 +78,23 @@ async function checkAddresses(traced: TraceReport, wanted: CheckWanted, ports: C
     return [
       { what: 'gateway', ok: true, warns: true, detail: `not asked: ${report.message}`, fix: 'check from a gateway' },
     ]
-  const { steps, sources } = report as CheckReport
-  // of a silent host each port would be silent too
-  if (steps.some(step => !step.ok && step.what === 'ping') || traced.steps.some(isSilence)) return steps
-  return [...steps, ...(await checkPorts(addresses, sources, wanted, ports))]
+  const { steps, hosts, sources } = report as CheckReport
+  // behind a gateway that is silent each port would be silent too
+  if (traced.steps.some(isSilence)) return [...steps, ...hosts.flatMap(host => host.steps)]
+  const tried: Step[] = []
+  for (const host of hosts) tried.push(...judgeHost(host.steps, await checkPorts(host.address, sources, wanted, ports)))
+  return [...steps, ...tried]
+}
+
+/** One that answers no pings, and accepts connections, is there: so do addresses of Services. */
+function judgeHost(pings: readonly Step[], connections: readonly Step[]): Step[] {
+  const isThere = connections.some(({ ok, warns }) => ok && !warns)
+  const judged = pings.map(step => (isThere && !step.ok && step.what === 'ping' ? excused(step) : step))
+  return [...judged, ...connections]
+}
+
+function excused({ what, detail }: Step): Step {
+  return { what, ok: true, warns: true, detail: `${detail}; it accepts connections, though`, fix: NO_PINGS }
 }
 
 function isSilence({ what, ok }: Step): boolean {
@@ -87,28 +102,17 @@ function isSilence({ what, ok }: Step): boolean {
 }
 
 async function checkPorts(
-  addresses: readonly string[],
+  address: string,
   sources: readonly string[],
   { tcp }: CheckWanted,
   ports: CheckPorts,
 ): Promise<Step[]> {
+  const from = sourceFor(address, sources)
+  const detail = `${address}: not tried: no address of this host may send (-local-net)`
+  const fix = 'try it from a host that may'
+  if (from === undefined) return tcp.map(port => ({ what: `TCP ${port}`, ok: true, warns: true, detail, fix }))
   const steps: Step[] = []
-  for (const address of addresses) {
-    const from = sourceFor(address, sources)
-    for (const port of tcp) {
-      if (from === undefined)
-        steps.push({
-          ...{
-            what: `TCP ${port}`,
-            ok: true,
-            warns: true,
-            detail: `${address}: not tried: no address of this host may send (-local-net)`,
-          },
-          fix: 'try it from a host that may',
-        })
-      else steps.push(stepOfConnection({ address, port }, await ports.connect({ address, port, from })))
-    }
-  }
+  for (const port of tcp) steps.push(stepOfConnection({ address, port }, await ports.connect({ address, port, from })))
   return steps
 }
 

@@ -70,14 +70,17 @@ export class Checker {
 
   /** Encoded addresses, as a trace gave them. */
   async hosts(addresses: readonly string[]): Promise<CheckReport> {
-    const steps = new Steps()
+    const between = new Steps()
     const silence = this.#ports.silence()
+    const hosts: CheckReport['hosts'] = []
+    if (silence !== undefined) sayElsewhere(silence, between)
     for (const text of silence === undefined ? addresses : []) {
       const address = parseAddress(text)
-      if (address) await this.#host(address, steps)
+      const behind = new Steps()
+      if (address) await this.#host(address, { between, behind })
+      hosts.push({ address: text, steps: behind.all })
     }
-    if (silence !== undefined) sayElsewhere(silence, steps)
-    return { steps: steps.all, sources: this.#ports.sources().map(formatAddress) }
+    return { steps: between.all, hosts, sources: this.#ports.sources().map(formatAddress) }
   }
 
   /** A gateway. */
@@ -86,7 +89,7 @@ export class Checker {
     const context = parseAddress(text)
     if (!context) steps.wrong('peer', `${text} is no IP address`, { fix: 'give an address' })
     else await this.#peer(context, steps)
-    return { steps: steps.all, sources: [] }
+    return { steps: steps.all, hosts: [], sources: [] }
   }
 
   async #peer(context: Uint8Array, steps: Steps): Promise<void> {
@@ -108,17 +111,17 @@ export class Checker {
     steps.all.push(...found.all)
   }
 
-  async #host(address: Uint8Array, steps: Steps): Promise<void> {
+  async #host(address: Uint8Array, { between, behind }: { between: Steps; behind: Steps }): Promise<void> {
     const row = this.#ports.describe(address)
     const remote = row && parseIprefAddress(row.remote)
     if (!row || !remote || row.relation === 'ours') return
     if (this.#ports.isOwnContext(remote.context) || this.#ports.carrierOf(address) !== undefined) return
-    const way = await this.#wayTo(remote.context, steps)
+    const way = await this.#wayTo(remote.context, between)
     const peer = this.#ports.peer(remote.context)
     if (!way || !peer) return
     const target = { ...remote, port: peer.port }
-    if (!(await this.#ping(row, target, steps)) || way.size === undefined) return
-    await this.#largePackets(row, target, { rttMs: way.rttMs, size: way.size }, steps)
+    if (!(await this.#ping(row, target, behind)) || way.size === undefined) return
+    await this.#largePackets(row, target, { rttMs: way.rttMs, size: way.size }, behind)
   }
 
   // ---- between the gateways
@@ -230,7 +233,7 @@ export class Checker {
     const what = `${remote} (${local})`
     if (answers.length === 0) {
       steps.wrong('ping', `${what}: the gateway answers, the host does not`, {
-        fix: 'look whether the host runs and answers pings, and on its side whether that reference is published: ipref trace there, with its native address',
+        fix: 'look whether the host runs and answers pings (a ClusterIP does not: name a port, -tcp 80), and on its side whether that reference is published: ipref trace there, with its native address',
       })
       return false
     }

@@ -43,7 +43,7 @@ export interface CheckParts {
 export async function answerCheck({ addresses, peer }: Request, parts: CheckParts): Promise<CheckReport> {
   if (peer !== undefined) return checkerOf(parts).peer(String(peer))
   if (Array.isArray(addresses)) return checkerOf(parts).hosts(addresses.map(String))
-  return { steps: await checkNode(nodeFacts(parts)), sources: [] }
+  return { steps: await checkNode(nodeFacts(parts)), hosts: [], sources: [] }
 }
 
 function checkerOf(parts: CheckParts): Checker {

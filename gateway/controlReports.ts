@@ -64,7 +64,10 @@ export interface TraceReport {
 
 /** What was tried: of hosts, of a peer, of the node. */
 export interface CheckReport {
+  /** of the node, of peers, of the way between gateways */
   steps: Step[]
+  /** behind the far gateways, by encoded address */
+  hosts: { address: string; steps: Step[] }[]
   /** of hosts: addresses of the gateway's own host that its connections to them may come from */
   sources: string[]
 }

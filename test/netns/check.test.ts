@@ -98,6 +98,20 @@ export async function run(checks: Checks): Promise<void> {
       await server.ip('link set eth0 up', 'route replace default via 10.1.0.1')
       return undefined
     })
+    await checks.check(
+      'a host that answers no pings, as the address of a Service, and accepts connections',
+      async () => {
+        await drop(b.gateway, 'meta l4proto icmp drop')
+        const { code, first } = await check(NAME, '-tcp', '80')
+        expectSame(
+          `what is to be looked at (exit code ${code})`,
+          `${code} ${first?.what} ${first?.warns}`,
+          '0 ping true',
+        )
+        await drop(b.gateway)
+        return undefined
+      },
+    )
     await checks.check('large packets are lost on the way, without a word', async () => {
       await drop(internet, `udp dport 1045 meta length > ${BLACK_HOLE} drop`)
       const found = await check(NAME)

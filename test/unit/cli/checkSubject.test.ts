@@ -20,7 +20,9 @@ const STATUS = {
 
 interface Answers {
   trace?: Record<string, TraceReport>
+  /** between the gateways, and behind */
   check?: Step[]
+  host?: Step[]
   encode?: object
   names?: Record<string, string[]>
   sources?: string[]
@@ -39,7 +41,9 @@ function world(answers: Answers): CheckPorts & { asked: string[] } {
       asked.push(`${request.do} ${request.addresses ?? request.peer ?? request.context ?? ''}`.trim())
       if (request.do === 'status') return STATUS
       if (request.do === 'encode') return answers.encode
-      return { steps: answers.check ?? [], sources: answers.sources ?? ['10.1.0.1'] }
+      const addresses = (request.addresses as string[] | undefined) ?? []
+      const hosts = addresses.map(address => ({ address, steps: answers.host ?? [] }))
+      return { steps: answers.check ?? [], hosts, sources: answers.sources ?? ['10.1.0.1'] }
     },
     lookUp: async name => (answers.names?.[name] ?? []).map(text => parseAddress(text)!) ?? 'does not exist',
     connect: async ({ address, port, from }) => {
@@ -69,7 +73,7 @@ describe('a name', () => {
   const trace = { 'web.example.com': traced({ steps: [right('TXT'), right('answer')], addresses: ['10.240.1.2'] }) }
 
   it('the trace, what the gateway tries, then each port from an address that gets answers', async () => {
-    const ports = world({ trace, check: [right('path'), right('ping')] })
+    const ports = world({ trace, check: [right('path')], host: [right('ping')] })
     expect(await check('web.example.com', ports, [80, 81])).toEqual([
       'TXT',
       'answer',
@@ -86,14 +90,21 @@ describe('a name', () => {
     ])
   })
 
-  it('no port is tried of a host that is silent, nor behind a gateway that is', async () => {
-    expect(await check('web.example.com', world({ trace, check: [wrong('ping')] }), [80])).not.toContain('TCP 80')
+  it('a host that answers no pings and accepts connections is there, as the address of a Service', async () => {
+    const host = [wrong('ping')]
+    expect(await check('web.example.com', world({ trace, host }), [80])).toEqual(['TXT', 'answer', '~ping', 'TCP 80'])
+    expect(await check('web.example.com', world({ trace, host }), [81])).toEqual(['TXT', 'answer', '!ping', '!TCP 81'])
+    expect(await check('web.example.com', world({ trace, host }))).toEqual(['TXT', 'answer', '!ping'])
+    expect(await check('web.example.com', world({ trace, host, sources: [] }), [80])).toContain('!ping')
+  })
+
+  it('no port is tried behind a gateway that is silent', async () => {
     const silent = { 'web.example.com': traced({ steps: [wrong('answer')], addresses: ['10.240.1.2'] }) }
     expect(await check('web.example.com', world({ trace: silent }), [80])).toEqual(['!answer'])
   })
 
   it('a host where large packets are lost is tried all the same', async () => {
-    const ports = world({ trace, check: [wrong('path'), right('ping')] })
+    const ports = world({ trace, check: [wrong('path')], host: [right('ping')] })
     expect(await check('web.example.com', ports, [80])).toContain('TCP 80')
   })
 

@@ -1,7 +1,7 @@
 /** `ipref check` of hosts and peers: what is said of a way that takes so much, of ports, of silence; and that nothing is sent from where nothing may be. */
 import { describe, expect, it } from 'vitest'
 import { Checker, type CheckPorts, sourcesOf } from '../../../gateway/check.ts'
-import type { PeerReport } from '../../../gateway/controlReports.ts'
+import type { CheckReport, PeerReport } from '../../../gateway/controlReports.ts'
 import { Echoes, type EchoResult, type EchoTarget } from '../../../gateway/echoes.ts'
 import type { MappingRow } from '../../../gateway/mapper/mapper.ts'
 import { formatAddress, parseAddress, parsePrefix } from '../../../ipref/address.ts'
@@ -55,6 +55,7 @@ function world({ path = 1500, host = 1500, said, peer: more = {}, ports = {} }: 
   return { checker, sent }
 }
 
+const all = ({ steps, hosts }: CheckReport) => [...steps, ...hosts.flatMap(host => host.steps)]
 const shown = (steps: readonly Step[]) => steps.map(({ what, ok, warns }) => `${ok ? (warns ? '~' : '') : '!'}${what}`)
 const stepOf = (steps: readonly Step[], what: string) => steps.find(step => step.what === what)
 
@@ -100,15 +101,16 @@ describe('hosts', () => {
     },
   ]
   it.each(rows)('$name', async ({ world: given, shown: expected, detail }) => {
-    const { steps } = await world(given).checker.hosts(['10.240.1.2'])
+    const steps = all(await world(given).checker.hosts(['10.240.1.2']))
     expect(shown(steps)).toEqual(expected)
     if (detail) expect(stepOf(steps, detail[0])!.detail).toMatch(detail[1])
     for (const step of steps) if (!step.ok || step.warns) expect(step.fix).toMatch(/./)
   })
 
   it('the way to a peer is tried once for two hosts', async () => {
-    const { steps } = await world({}).checker.hosts(['10.240.1.2', '10.240.1.3'])
-    expect(shown(steps)).toEqual(['port', 'path', 'ping', 'large packets', 'ping', 'large packets'])
+    const report = await world({}).checker.hosts(['10.240.1.2', '10.240.1.3'])
+    expect(report.hosts.map(host => host.address)).toEqual(['10.240.1.2', '10.240.1.3'])
+    expect(shown(all(report))).toEqual(['port', 'path', 'ping', 'large packets', 'ping', 'large packets'])
   })
 
   it.each([
@@ -118,7 +120,7 @@ describe('hosts', () => {
     ['behind our own gateway', { isOwnContext: () => true }],
   ])('nothing is sent to one %s', async (_, ports) => {
     const { checker, sent } = world({ ports })
-    expect((await checker.hosts(['10.240.1.2'])).steps).toEqual([])
+    expect(all(await checker.hosts(['10.240.1.2']))).toEqual([])
     expect(sent).toEqual([])
   })
 
