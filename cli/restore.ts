@@ -22,7 +22,7 @@ import {
   restoreReferences,
 } from './restoreReferences.ts'
 
-const SEEN_WITHIN_MS = 10_000
+const SEEN_WITHIN_S = 10
 const LOOK_MS = 200
 const GATEWAY_NOTE = '# the operator makes those of its nodes: needed only where fields were set by hand\n'
 // whoever comes to an address first claims its reference
@@ -36,6 +36,7 @@ export const USAGE = `usage: ipref restore FILE [-dry-run] [-data FOLDER]
   ipref restore FILE -kube       the references of a cluster; with -data the mappings of a gateway too
   ipref restore FILE -objects    prints IprefPeers, IprefGateways and IprefServices, for kubectl apply -f -
 
+  -wait SECONDS         for an operator to take note of references; default: ${SEEN_WITHIN_S}
   -dry-run              says what would be done, and does nothing
   -data FOLDER          where the gateway keeps its mappings; default: ${DEFAULT_DATA}
   -kube                 the cluster of $KUBECONFIG, ~/.kube/config, or the pod's service account
@@ -47,12 +48,14 @@ What is there already stays as it is. What contradicts it is named, and left out
 export async function runRestore(argv: readonly string[]): Promise<number> {
   if (asksForHelp(argv)) return say(USAGE)
   const args = parseCommand(argv, {
-    text: ['data', 'kubeconfig', 'context', 'manifests'],
+    text: ['data', 'kubeconfig', 'context', 'manifests', 'wait'],
     switches: [...clusterFlags.switches.filter(name => name === 'kube'), 'dry-run', 'objects'],
   })
   if (typeof args === 'string') return fail('restore', args, 2)
   const [file] = args.rest
   if (file === undefined || args.rest.length > 1) return fail('restore', USAGE, 2)
+  const wait = args.values.get('wait') ?? String(SEEN_WITHIN_S)
+  if (!/^\d{1,5}$/.test(wait)) return fail('restore', `-wait ${wait}: no number of seconds`, 2)
   const settings = clusterSettings(args)
   if (settings && 'problem' in settings) return fail('restore', settings.problem, 2)
   try {
@@ -123,7 +126,8 @@ async function restoreReferencesOf(
     const { created, there, conflicts } = await restoreReferences(store, references)
     for (const { claim, why } of conflicts) say(`conflict: ${referenceText(claim)} ${why}`)
     say(`references: ${created.length} restored, ${there} there already, ${conflicts.length} conflicts`)
-    if (created.length > 0) say(await whoKnows(() => haveBeenSeen(store, created)))
+    if (created.length > 0)
+      say(await whoKnows(() => haveBeenSeen(store, created), Number(args.values.get('wait') ?? SEEN_WITHIN_S)))
     return conflicts.length
   } finally {
     await store.close()
@@ -131,8 +135,8 @@ async function restoreReferencesOf(
 }
 
 /** An IprefService that an operator sees before the claim on its reference is given another one. */
-async function whoKnows(isSeen: () => Promise<boolean>): Promise<string> {
-  const deadline = Date.now() + SEEN_WITHIN_MS
+async function whoKnows(isSeen: () => Promise<boolean>, withinSeconds: number): Promise<string> {
+  const deadline = Date.now() + withinSeconds * 1000
   while (!(await isSeen())) {
     if (Date.now() > deadline)
       return 'no operator has taken note of them yet: one that starts now will; do not create IprefServices under one that runs'

@@ -149,7 +149,7 @@ describe.skipIf(problem)('backup and restore of a cluster', { timeout: 240_000 }
       out: expect.stringContaining('references: 6 to restore, 0 there already, 0 conflicts\n'),
     })
     expect(await cluster.users.list('IprefReference')).toEqual([])
-    const restored = await ipref('restore', file)
+    const restored = await ipref('restore', file, '-wait', '90')
     expect(restored).toMatchObject({ code: 0, err: '' })
     expect(restored.out).toMatch(/^references: 6 restored, 0 there already, 0 conflicts\nthe operator knows them/)
     await applyObjects(text => !text.includes('no reference of its own'))
@@ -165,7 +165,7 @@ describe.skipIf(problem)('backup and restore of a cluster', { timeout: 240_000 }
 
   it('an emptied cluster, before its operator comes', async () => {
     await empty()
-    const restored = await ipref('restore', file)
+    const restored = await ipref('restore', file, '-wait', '0')
     expect(restored.out).toMatch(/^references: 6 restored, .*\nno operator has taken note of them yet/)
     await applyObjects(text => !text.includes('no reference of its own'))
     operator = await cluster.startOperator()

@@ -80,6 +80,11 @@ describe('entry points', () => {
       code: 2,
       err: expect.stringContaining('-kube'),
     })
+    for (const command of ['trace', 'backup', 'restore'])
+      expect(run(kubectl, [command, 'FILE', '-manifests', 'x'])).toMatchObject({
+        code: 2,
+        err: expect.stringContaining('-kube'),
+      })
     expect(run(kubectl, ['ref', '0-9a2'])).toMatchObject({ code: 0, out: expect.stringContaining('2466') })
   })
 

@@ -168,7 +168,8 @@ references: 4 to restore, 0 there already, 0 conflicts
     await other.create('IprefReference', claim('9a2', 'other'))
     await other.close()
     const conflict = 'conflict: 2466 is of shop/other slot 0 IPv4 here\n'
-    expect(run('restore', file, '-manifests', to)).toMatchObject({
+    expect(run('restore', file, '-wait', 'x', '-manifests', to)).toMatchObject({ code: 2 })
+    expect(run('restore', file, '-wait', '0', '-manifests', to)).toMatchObject({
       code: 1,
       out: expect.stringMatching(`^${conflict}references: 3 restored, 0 there already, 1 conflicts\nno operator`),
     })
@@ -189,5 +190,5 @@ references: 4 to restore, 0 there already, 0 conflicts
       ...{ code: 1, out: '' },
       err: `ipref restore: ${file} was cut off after line 5: its last line is missing\n`,
     })
-  }, 90_000)
+  }, 180_000)
 })
