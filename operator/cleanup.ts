@@ -7,13 +7,13 @@
  * stay, with their status: they are people's. One that acts alone: nothing else may write the same objects meanwhile.
  */
 import { type Config, parseConfig } from '../resources/config.ts'
-import type { DaemonSet, Pod } from '../resources/kinds.ts'
+import type { DaemonSet, IprefGateway, IprefService, Pod } from '../resources/kinds.ts'
 import { NETWORK_NAME } from '../resources/network.ts'
 import { type Key, type ResourceStore, StoreError } from '../resources/store.ts'
 import { type Clock, timestamp } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/log.ts'
 import { keyOf } from './byKey.ts'
-import { publicAddressesOf } from './gateway/plan.ts'
+import { GATEWAY_FINALIZER, publicAddressesOf } from './gateway/plan.ts'
 import { restore } from './publish/clusterDns.ts'
 import { type Desired, DesiredTable } from './publish/desired.ts'
 import type { Output } from './publish/output.ts'
@@ -249,21 +249,27 @@ class Cleanup {
     let left: string[] = []
     for (let tries = 0; tries < TRIES; tries++) {
       left = []
-      for (const object of await store.list('IprefService')) {
-        const { finalizers = [] } = object.metadata
-        if (!finalizers.includes(FINALIZER)) continue
-        const kept = finalizers.filter(one => one !== FINALIZER)
-        try {
-          await store.update('IprefService', { ...object, metadata: { ...object.metadata, finalizers: kept } })
-        } catch (error) {
-          if (error instanceof StoreError && error.code === 'NotFound') continue
-          left.push(`IprefService ${keyOf(object)}: its finalizer stays: ${(error as Error).message}`)
-        }
-      }
+      for (const object of await store.list('IprefService')) left.push(...(await this.#lift(object, FINALIZER)))
+      for (const object of await store.list('IprefGateway')) left.push(...(await this.#lift(object, GATEWAY_FINALIZER)))
       if (left.length === 0) return
       await this.#pause(AGAIN_MS)
     }
     this.#problems.push(...left)
+  }
+
+  /** Why it stays; empty: it does not. */
+  async #lift(object: IprefService | IprefGateway, finalizer: string): Promise<string[]> {
+    const { kind, metadata } = object
+    const { finalizers = [] } = metadata
+    if (!finalizers.includes(finalizer)) return []
+    const kept = finalizers.filter(one => one !== finalizer)
+    try {
+      await this.#ports.store.update(kind, { ...object, metadata: { ...metadata, finalizers: kept } })
+    } catch (error) {
+      if (error instanceof StoreError && error.code === 'NotFound') return []
+      return [`${kind} ${keyOf(object)}: its finalizer stays: ${(error as Error).message}`]
+    }
+    return []
   }
 
   async #deleteOwn(config: Config): Promise<void> {

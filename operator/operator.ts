@@ -152,6 +152,7 @@ export class Operator {
       cluster,
       namespace: this.#settings.namespace,
       zoneServers: () => this.#zoneServers(),
+      isAlive: name => this.#liveness.isAlive(name),
       events,
       clock,
       log,

@@ -293,7 +293,17 @@ const table: Readonly<Record<ReasonKind, Readonly<Record<string, readonly Row[]>
         'the operator has not said yet which gateways there are',
         'start `ipref operator`',
       ],
-      ['Released', 'False', 'the IprefGateway is being deleted'],
+      [
+        'Releasing',
+        'False',
+        'the IprefGateway is being deleted, and what was made on the node is taken away',
+        'if it lasts, the condition NodeNetwork says what cannot be taken away; the object goes after two minutes in any case',
+      ],
+      [
+        'Released',
+        'False',
+        'the IprefGateway is being deleted, and its node is clean: the operator lets the object go',
+      ],
       [
         'NoSliceLeft',
         'False',

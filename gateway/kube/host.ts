@@ -22,7 +22,7 @@ import type { Carried, Domain } from './assertions.ts'
 import { routingOf } from './domains.ts'
 import type { KubeConfig } from './kubeOptions.ts'
 import { renderKubeMetrics } from './kubeReports.ts'
-import { isForbidden, type Refusal, refusalOf, released, waiting } from './network.ts'
+import { isForbidden, type Refusal, refusalOf, released, releasing, waiting } from './network.ts'
 import type { Sample } from './nodeForward.ts'
 import { type NodeNetwork, samplesOf } from './nodeNetwork.ts'
 import type { NodeNetworkWanted } from './nodeTypes.ts'
@@ -34,6 +34,7 @@ import { Uplink } from './uplink.ts'
 import type { UplinkStore } from './uplinkStore.ts'
 
 const NODE_CHECK_MS = 1000
+const LEAVE_AGAIN_MS = 5000
 
 export interface KubeHostSettings {
   kube: KubeConfig
@@ -86,6 +87,8 @@ export class KubeHost {
   #routingProblems: readonly string[] = []
   #nodeProblems: readonly string[] | undefined
   #nodeCheck: NodeJS.Timeout | undefined
+  #leaving: Promise<void> = Promise.resolve()
+  #leaveAgain: NodeJS.Timeout | undefined
   #isStarted = false
   routing: Routing = noRouting
 
@@ -238,7 +241,7 @@ export class KubeHost {
   #leaveNode(nodeNetwork: NodeNetwork): void {
     clearInterval(this.#nodeCheck)
     this.#nodeCheck = undefined
-    void nodeNetwork.remove().then(problems => {
+    this.#leaving = nodeNetwork.remove().then(problems => {
       this.#nodeProblems = problems.length > 0 ? problems : undefined
     })
   }
@@ -285,15 +288,35 @@ export class KubeHost {
 
   /** Back to work when the object is there again. */
   #release(): void {
-    this.#refuse(released)
+    if (this.isReleased) return
+    this.#refuse(releasing)
     this.#uplink.setNetwork(undefined)
-    void this.#ports.mapper.setSource('crd', []).catch(error => this.#log.error({ error: (error as Error).message }))
+    const emptied = this.#ports.mapper.setSource('crd', [])
     this.#place()
+    void emptied
+      .then(() => this.#leaving)
+      .then(() => this.#leave())
+      .catch(error => this.#log.error({ error: (error as Error).message }, 'mappings could not be taken away'))
+  }
+
+  // the operator lets the object go when the node is clean, and after a time in any case
+  #leave(): void {
+    if (this.#refusal !== releasing) return
+    if (this.#nodeProblems === undefined) {
+      this.#refusal = released
+      this.#log.info(released.message)
+      return
+    }
+    this.#leaveAgain = setTimeout(() => {
+      if (this.#refusal !== releasing) return
+      this.#leaveNode(this.#ports.nodeNetwork!)
+      void this.#leaving.then(() => this.#leave())
+    }, LEAVE_AGAIN_MS)
   }
 
   /** The node is to be left as it was. */
   get isReleased(): boolean {
-    return this.#refusal === released
+    return this.#refusal === released || this.#refusal === releasing
   }
 
   /** Why the gateway does not do its whole work. */
@@ -341,6 +364,7 @@ export class KubeHost {
 
   async stop(): Promise<void> {
     clearInterval(this.#nodeCheck)
+    clearTimeout(this.#leaveAgain)
     this.#ports.nodeNetwork?.stop()
     await this.#uplink.stop()
     await this.#source.stop()

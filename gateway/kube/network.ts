@@ -1,7 +1,7 @@
 /**
  * Whether what the cluster says of the network goes together with how this gateway was started. Pure.
  *
- *   EncodingNetworkOverlap, EncodingNetworkMismatch, Released   nothing is in force: no mapping, no route to the encoding network
+ *   EncodingNetworkOverlap, EncodingNetworkMismatch, Releasing, Released   nothing is in force: no mapping, no route to the encoding network
  *   WaitingForOperator   nothing new is given, what was said last goes on
  *   NotAGateway, NoSliceLeft, …   works without a slice: names are handed to gateways that have one
  */
@@ -18,6 +18,12 @@ export const waiting: Refusal = {
   message: 'the operator has not said yet which gateways there are',
 }
 
+/** The operator waits for `released` before the object is gone. */
+export const releasing: Refusal = {
+  reason: 'Releasing',
+  message: 'the IprefGateway of this node is being deleted: what was made on the node is taken away',
+}
+
 export const released: Refusal = {
   reason: 'Released',
   message: 'the IprefGateway of this node is being deleted: nothing is in force here any more',
@@ -25,7 +31,7 @@ export const released: Refusal = {
 
 /** Nothing may be in force: packets would go astray, or pods be taken for remote hosts. */
 export function isForbidden(refusal: Refusal | undefined): boolean {
-  const reasons = ['EncodingNetworkOverlap', 'EncodingNetworkMismatch', released.reason]
+  const reasons = ['EncodingNetworkOverlap', 'EncodingNetworkMismatch', releasing.reason, released.reason]
   return refusal !== undefined && reasons.includes(refusal.reason)
 }
 

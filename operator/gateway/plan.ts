@@ -3,6 +3,7 @@
  *
  *   nodes that match, IprefGateways, settings ──► IprefGateways to make, to complete, to release ──► one network for all (network.yaml)
  *
+ * One that is being deleted stays until its gateway says that the node is clean; until nobody is there to say it; or two minutes. So no finalizer lasts.
  * A gateway whose node is gone is kept for `nodeReleaseTime`, with its slice: nodes come back, and their mappings with them. IprefGateways without a
  * node (gateways outside Kubernetes) are left to those who made them.
  */
@@ -24,12 +25,21 @@ import { type Allotment, allot, staticPart } from './slices.ts'
 /** On a node: its public addresses, with commas between. */
 export const PUBLIC_ADDRESSES = 'ipref.io/public-addresses'
 
+/** Its gateway is to clean the node before the object is gone (decisions.md 12). */
+export const GATEWAY_FINALIZER = 'ipref.io/clean-node'
+/** However the node is, the object goes after this. */
+export const LONGEST_RELEASE_MS = 120_000
+
 export interface GatewayInput {
   config: Config
   nodes: readonly Node[]
   gateways: readonly IprefGateway[]
   /** since when a node has been missing, by name */
   missingSince: ReadonlyMap<string, number>
+  /** since when we have seen a gateway being deleted, by name */
+  releasingSince: ReadonlyMap<string, number>
+  /** Does a gateway of this name renew its Lease? */
+  isAlive(name: string): boolean
   /** pod and service networks, and addresses of nodes and pods, each with what it is */
   inUse: readonly { what: string; network: string }[]
   /** of the API server, where it says them */
@@ -43,6 +53,8 @@ export type GatewayChange =
   | { do: 'make'; object: IprefGateway }
   | { do: 'complete'; object: IprefGateway }
   | { do: 'release'; object: IprefGateway; why: string }
+  /** Its finalizer goes. */
+  | { do: 'forget'; object: IprefGateway; why: string }
 
 export interface GatewayPlan {
   changes: GatewayChange[]
@@ -53,7 +65,9 @@ export function planGateways(input: GatewayInput): GatewayPlan {
   const { config, nodes, gateways } = input
   const networks = config.encodingNetworks.map(text => parsePrefix(text)!)
   const wanted = nodes.filter(node => isSelected(node, config.gatewayNodeSelector))
-  const released = gateways.filter(gateway => isOver(gateway, wanted, input))
+  const released = gateways.filter(
+    gateway => gateway.metadata.deletionTimestamp === undefined && isOver(gateway, wanted, input),
+  )
   const kept = gateways.filter(
     gateway => !released.includes(gateway) && gateway.metadata.deletionTimestamp === undefined,
   )
@@ -67,9 +81,19 @@ export function planGateways(input: GatewayInput): GatewayPlan {
   }))
   for (const node of fresh) changes.push({ do: 'make', object: newGateway(node, allotment) })
   for (const gateway of kept) {
-    const slices = allotment.slices.get(gateway.metadata.name)!
-    if (isEqual(gateway.spec.slices ?? [], slices) || isPinned(gateway, allotment)) continue
-    changes.push({ do: 'complete', object: { ...gateway, spec: { ...gateway.spec, slices } } })
+    const { metadata, spec } = gateway
+    const slices = allotment.slices.get(metadata.name)!
+    const isRight = isEqual(spec.slices ?? [], slices) || isPinned(gateway, allotment)
+    if (isRight && isGuarded(gateway)) continue
+    const finalizers = [...new Set([...(metadata.finalizers ?? []), GATEWAY_FINALIZER])]
+    const object = { ...gateway, metadata: { ...metadata, finalizers }, spec: isRight ? spec : { ...spec, slices } }
+    changes.push({ do: 'complete', object })
+  }
+  for (const gateway of gateways) {
+    const why = gateway.metadata.deletionTimestamp === undefined ? undefined : whyForget(gateway, input)
+    if (why === undefined || !isGuarded(gateway)) continue
+    const finalizers = gateway.metadata.finalizers!.filter(one => one !== GATEWAY_FINALIZER)
+    changes.push({ do: 'forget', object: { ...gateway, metadata: { ...gateway.metadata, finalizers } }, why })
   }
   return { changes, network: networkOf(input, kept, fresh, allotment) }
 }
@@ -87,6 +111,19 @@ function isOver(gateway: IprefGateway, wanted: readonly Node[], { config, missin
   return since !== undefined && now - since >= config.nodeReleaseTimeMs
 }
 
+function isGuarded({ metadata }: IprefGateway): boolean {
+  return metadata.finalizers?.includes(GATEWAY_FINALIZER) === true
+}
+
+/** undefined: its gateway is at it. */
+function whyForget({ metadata, status }: IprefGateway, input: GatewayInput): string | undefined {
+  const accepted = status?.conditions?.find(({ type }) => type === 'Accepted')
+  if (accepted?.reason === 'Released') return 'its node is clean'
+  if (!input.isAlive(metadata.name)) return 'no gateway is there that could clean its node'
+  const since = input.releasingSince.get(metadata.name) ?? input.now
+  return input.now - since < LONGEST_RELEASE_MS ? undefined : 'its gateway has not cleaned the node in time'
+}
+
 function ownerOf({ metadata, spec }: IprefGateway) {
   return { name: metadata.name, slices: spec.slices ?? [], age: `${metadata.creationTimestamp} ${metadata.uid}` }
 }
@@ -99,7 +136,7 @@ function newOwnerOf({ metadata }: Node) {
 function newGateway(node: Node, allotment: Allotment): IprefGateway {
   const { name } = node.metadata
   const spec: IprefGatewaySpec = { nodeName: name, slices: allotment.slices.get(name)! }
-  return { apiVersion: API_VERSION, kind: 'IprefGateway', metadata: { name }, spec }
+  return { apiVersion: API_VERSION, kind: 'IprefGateway', metadata: { name, finalizers: [GATEWAY_FINALIZER] }, spec }
 }
 
 /** What is written is wrong: a person has to say something else; what it would be otherwise is in the problem. */

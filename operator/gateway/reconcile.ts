@@ -1,7 +1,7 @@
 /**
  * The gateway controller: one IprefGateway for each node that matches, and one object that tells all gateways of each other.
  *
- *   nodes, gateways, settings ──► plan ──► IprefGateways made, completed, released ──► ConfigMap ipref-network, on change alone
+ *   nodes, gateways, settings ──► plan ──► IprefGateways made, completed, released, let go ──► ConfigMap ipref-network, on change alone
  *
  * One key, for slices are cut for all at once.
  */
@@ -16,6 +16,8 @@ import type { Events } from '../events.ts'
 import { clusterNetworks } from '../surroundings.ts'
 import { type GatewayChange, type GatewayPlan, planGateways } from './plan.ts'
 
+const RELEASE_LOOK_MS = 2000
+
 export interface GatewayPorts {
   store: ResourceStore
   cluster: Cluster
@@ -23,6 +25,8 @@ export interface GatewayPorts {
   namespace: string
   /** where the operator serves the zones */
   zoneServers(): readonly string[]
+  /** Does a gateway of this name renew its Lease? */
+  isAlive(name: string): boolean
   events: Events
   clock: Clock
   log: Logger
@@ -31,6 +35,8 @@ export interface GatewayPorts {
 export class GatewayController {
   readonly #ports: GatewayPorts
   readonly #missingSince = new Map<string, number>()
+  /** gateways that are being deleted: since when, by our clock */
+  readonly #releasingSince = new Map<string, number>()
   #written: { plan: Network } | undefined
   #problem: string | undefined
 
@@ -60,8 +66,12 @@ export class GatewayController {
     for (const change of plan.changes) await this.#apply(change)
     this.#tell(plan.network)
     await this.#write(plan.network)
-    // a node that is missing is looked at again when its time is over
-    return this.#missingSince.size === 0 ? undefined : { againMs: this.#untilRelease() }
+    // a node that is missing is looked at again when its time is over; a gateway that is being deleted, soon
+    const waits = [
+      ...(this.#missingSince.size > 0 ? [this.#untilRelease()] : []),
+      ...(this.#releasingSince.size > 0 ? [RELEASE_LOOK_MS] : []),
+    ]
+    return waits.length === 0 ? undefined : { againMs: Math.min(...waits) }
   }
 
   #plan(): GatewayPlan {
@@ -73,13 +83,19 @@ export class GatewayController {
     const missing = gateways
       .map(gateway => gateway.spec.nodeName)
       .filter(name => name !== undefined && !names.has(name))
-    for (const name of this.#missingSince.keys()) if (!missing.includes(name)) this.#missingSince.delete(name)
-    for (const name of missing) if (!this.#missingSince.has(name!)) this.#missingSince.set(name!, now)
+    note(this.#missingSince, missing as string[], now)
+    note(
+      this.#releasingSince,
+      gateways.filter(({ metadata }) => metadata.deletionTimestamp !== undefined).map(({ metadata }) => metadata.name),
+      now,
+    )
     return planGateways({
       config: cluster.config,
       nodes,
       gateways,
       missingSince: this.#missingSince,
+      releasingSince: this.#releasingSince,
+      isAlive: name => this.#ports.isAlive(name),
       inUse: this.#inUse(),
       serviceNetworks: [...cluster.view('ServiceCIDR').all()].flatMap(({ spec }) => spec?.cidrs ?? []),
       zoneServers: this.#ports.zoneServers(),
@@ -119,7 +135,10 @@ export class GatewayController {
       log.info({ ...fields, slices: object.spec.slices }, 'gateway made')
     } else if (change.do === 'complete') {
       await store.update('IprefGateway', object)
-      log.info({ ...fields, slices: object.spec.slices }, 'slices allotted')
+      log.info({ ...fields, slices: object.spec.slices }, 'gateway completed')
+    } else if (change.do === 'forget') {
+      await store.update('IprefGateway', object)
+      log.info({ ...fields, why: change.why }, 'gateway gone')
     } else {
       const { name, uid } = object.metadata
       await store.delete('IprefGateway', { name }, uid === undefined ? {} : { uid })
@@ -161,6 +180,12 @@ export class GatewayController {
     }
     this.#written = { plan: network }
   }
+}
+
+/** Since when each of these names is what it is. */
+function note(since: Map<string, number>, names: readonly string[], now: number): void {
+  for (const name of since.keys()) if (!names.includes(name)) since.delete(name)
+  for (const name of names) if (!since.has(name)) since.set(name, now)
 }
 
 function ignoreExisting(error: unknown): void {

@@ -7,7 +7,9 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { StatusReport, TraceReport } from '../../gateway/controlReports.ts'
+import { GATEWAY_FINALIZER } from '../../operator/gateway/plan.ts'
 import { DirectoryStore } from '../../resources/directoryStore.ts'
+import { API_VERSION } from '../../resources/kinds.ts'
 import { type Network as ClusterNetwork, formatNetwork, NETWORK_KEY, NETWORK_NAME } from '../../resources/network.ts'
 import { askControl } from '../../runtime/controlSocket.ts'
 import { type Checks, expectSame, expectThat } from '../support/checks.ts'
@@ -37,6 +39,7 @@ export async function run(checks: Checks): Promise<void> {
   try {
     await world.open()
     await checkAll(checks, world)
+    await checkReleased(checks, world)
   } finally {
     await world.operator?.close()
     await cluster.lab.close()
@@ -233,6 +236,45 @@ async function checkAll(checks: Checks, world: World): Promise<void> {
     await eventually('packets flow', () => ping(n3.pod, address, { count: 1 }).then(() => true), PATIENCE)
     return undefined
   })
+}
+
+async function checkReleased(checks: Checks, world: World): Promise<void> {
+  const { n3 } = world.cluster.nodes
+  await checks.check(
+    'a node whose IprefGateway is deleted is clean before the object is gone, and back with another',
+    async () => {
+      const operator = world.operator!
+      const key = { name: n3.name }
+      const metadata = { ...key, finalizers: [GATEWAY_FINALIZER] }
+      const spec = { nodeName: n3.name }
+      await operator.create('IprefGateway', { apiVersion: API_VERSION, kind: 'IprefGateway', metadata, spec })
+      const reason = async () => {
+        const { conditions } = (await operator.get('IprefGateway', key))?.status ?? {}
+        return conditions?.find(({ type }) => type === 'Accepted')?.reason
+      }
+      await eventually('it reports', async () => (await reason()) !== undefined, PATIENCE)
+      expectThat((await leftOn(n3)).length > 0, 'there was nothing to be taken away')
+      await operator.delete('IprefGateway', key)
+      await eventually('it says that the node is clean', async () => (await reason()) === 'Released', PATIENCE)
+      expectSame('left on the node', (await leftOn(n3)).join('; '), '')
+      const object = (await operator.get('IprefGateway', key))!
+      await operator.update('IprefGateway', { ...object, metadata: { ...object.metadata, finalizers: [] } })
+      await eventually('the network of the node is back', async () => (await leftOn(n3)).length > 0, PATIENCE)
+      return undefined
+    },
+  )
+}
+
+/** Routes to encoded addresses, our rules, devices and tables. */
+async function leftOn(node: ClusterNode): Promise<string[]> {
+  const routes = (await routesOf(node)).filter(route => route.startsWith('10.17') || route.startsWith('10.18'))
+  const links = ((await node.in.ipJson('link show')) as { ifname: string }[]).map(({ ifname }) => ifname)
+  const tables = await node.in.require(['nft', 'list', 'tables'])
+  return [
+    ...routes,
+    ...links.filter(name => name.startsWith('ipref-vx')),
+    ...tables.split('\n').filter(line => line.includes('ipref_node')),
+  ]
 }
 
 /** What the far network knows of hosts of ours. */

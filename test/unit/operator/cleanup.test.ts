@@ -4,13 +4,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type CleanupSettings, cleanUp } from '../../../operator/cleanup.ts'
+import { GATEWAY_FINALIZER } from '../../../operator/gateway/plan.ts'
 import { keepBlock } from '../../../operator/publish/clusterDns.ts'
 import type { Desired } from '../../../operator/publish/desired.ts'
 import type { Output } from '../../../operator/publish/output.ts'
 import { MANAGED_BY } from '../../../operator/publish/serialBook.ts'
 import { FINALIZER } from '../../../operator/service/reconcile.ts'
 import { DirectoryStore } from '../../../resources/directoryStore.ts'
-import type { KindName, Kinds } from '../../../resources/kinds.ts'
+import { API_VERSION, type KindName, type Kinds } from '../../../resources/kinds.ts'
 import { type ResourceStore, StoreError } from '../../../resources/store.ts'
 import type { Clock } from '../../../runtime/clock.ts'
 import { settings as configOf, iprefService } from '../../support/operatorObjects.ts'
@@ -180,7 +181,10 @@ describe('cleaning up', () => {
     await settings('')
     await put('IprefService', iprefService({}, { name: 'a', finalizers: ['example.com/mine', FINALIZER] }))
     await put('IprefService', iprefService({}, { name: 'b' }))
+    const gateway = { apiVersion: API_VERSION, kind: 'IprefGateway' as const, spec: {} }
+    await put('IprefGateway', { ...gateway, metadata: { name: 'node-x', finalizers: [GATEWAY_FINALIZER] } })
     expect(await run()).toEqual([])
+    expect((await store.get('IprefGateway', { name: 'node-x' }))?.metadata.finalizers ?? []).toEqual([])
     const finalizers = async (name: string) =>
       (await store.get('IprefService', { namespace: 'shop', name }))?.metadata.finalizers ?? []
     expect([await finalizers('a'), await finalizers('b')]).toEqual([['example.com/mine'], []])

@@ -18,17 +18,20 @@ let store: DirectoryStore
 let cluster: Cluster
 let clock: ManualClock
 let controller: GatewayController
+let alive: Set<string>
 
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'ipref-gateways-'))
   store = await DirectoryStore.open(folder)
   clock = new ManualClock()
+  alive = new Set()
   const parsed = parseConfig('internalZone: in.example.com', 'test')
   if ('problems' in parsed) throw new Error(parsed.problems.join())
   cluster = new Cluster(store, parsed.config, silentLog)
   await cluster.start()
   const events = new Events({ store, clock, log: silentLog, namespace: NAMESPACE })
-  const ports = { store, cluster, namespace: NAMESPACE, zoneServers: () => [], events, clock, log: silentLog }
+  const isAlive = (name: string) => alive.has(name)
+  const ports = { store, cluster, namespace: NAMESPACE, zoneServers: () => [], isAlive, events, clock, log: silentLog }
   controller = new GatewayController(ports)
 })
 afterEach(async () => {
@@ -40,8 +43,8 @@ afterEach(async () => {
 const node = (name: string) => store.create('Node', { apiVersion: 'v1', kind: 'Node', metadata: { name } })
 const written = async () => parseNetwork((await store.get('ConfigMap', key))?.data?.[NETWORK_KEY] ?? '')
 async function until(what: string, look: () => boolean): Promise<void> {
-  for (const end = Date.now() + 15_000; !look(); ) {
-    if (Date.now() > end) throw new Error(`not within 15 s: ${what}`)
+  for (const end = Date.now() + 60_000; !look(); ) {
+    if (Date.now() > end) throw new Error(`not within a minute: ${what}`)
     await new Promise(resolve => setTimeout(resolve, 10))
   }
 }
@@ -101,6 +104,64 @@ describe('the gateway controller', () => {
     expect(await store.get('IprefGateway', { name: 'a' })).toBeDefined()
     await clock.advance(1_000)
     await controller.reconcile()
+    // nobody is there that could clean
+    await until('it is being deleted', () => cluster.gateways()[0]?.metadata.deletionTimestamp !== undefined)
+    await controller.reconcile()
     expect(await store.get('IprefGateway', { name: 'a' })).toBeUndefined()
+  })
+
+  describe('a gateway that is deleted', () => {
+    const own = () => cluster.gateways().find(({ metadata }) => metadata.name === 'a')
+    const uidOf = () => own()?.metadata.uid
+    let uid: string | undefined
+
+    beforeEach(async () => {
+      await node('a')
+      await until('the node', () => cluster.nodes().length === 1)
+      await controller.reconcile()
+      await until('the gateway', () => own() !== undefined)
+      uid = uidOf()
+    })
+
+    const remove = async () => {
+      await store.delete('IprefGateway', { name: 'a' })
+      await until('it is being deleted', () => own()?.metadata.deletionTimestamp !== undefined)
+    }
+
+    it('is there until its gateway says that the node is clean, and is made anew for the node', async () => {
+      alive.add('a')
+      await remove()
+      expect(await controller.reconcile()).toEqual({ againMs: 2000 })
+      await clock.advance(60_000)
+      await controller.reconcile()
+      expect(uidOf()).toBe(uid)
+      expect(await written()).toMatchObject({ gateways: [] })
+      const condition = { type: 'Accepted', status: 'False' as const, reason: 'Released', message: '' }
+      const conditions = [{ ...condition, lastTransitionTime: '2030-01-01T00:00:00Z', observedGeneration: 1 }]
+      await store.updateStatus('IprefGateway', { ...own()!, status: { observedGeneration: 1, conditions } })
+      await until('it is said', () => own()?.status?.conditions !== undefined)
+      await controller.reconcile()
+      await until('it is gone', () => own() === undefined)
+      expect(await controller.reconcile()).toBeUndefined()
+      await until('there is another', () => own() !== undefined && uidOf() !== uid)
+    })
+
+    it('goes at once when no gateway is there that could clean', async () => {
+      await remove()
+      await controller.reconcile()
+      await until('it is gone', () => own() === undefined)
+    })
+
+    it('goes after two minutes, whatever its gateway says', async () => {
+      alive.add('a')
+      await remove()
+      await controller.reconcile()
+      await clock.advance(119_000)
+      await controller.reconcile()
+      expect(own()).toBeDefined()
+      await clock.advance(1000)
+      await controller.reconcile()
+      await until('it is gone', () => own() === undefined)
+    })
   })
 })

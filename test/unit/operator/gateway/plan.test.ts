@@ -1,5 +1,10 @@
 import { describe, expect, it } from 'vitest'
-import { type GatewayInput, PUBLIC_ADDRESSES, planGateways } from '../../../../operator/gateway/plan.ts'
+import {
+  GATEWAY_FINALIZER,
+  type GatewayInput,
+  PUBLIC_ADDRESSES,
+  planGateways,
+} from '../../../../operator/gateway/plan.ts'
 import { parseConfig } from '../../../../resources/config.ts'
 import { API_VERSION, type IprefGateway, type IprefGatewaySpec, type Node } from '../../../../resources/kinds.ts'
 import { formatNetwork, parseNetwork } from '../../../../resources/network.ts'
@@ -18,7 +23,7 @@ const node = (name: string, more: Partial<Node['metadata']> = {}, addresses: [st
 const gateway = (name: string, spec: IprefGatewaySpec): IprefGateway => ({
   apiVersion: API_VERSION,
   kind: 'IprefGateway',
-  metadata: { name, uid: name, creationTimestamp: '2030-01-01T00:00:00Z' },
+  metadata: { name, uid: name, creationTimestamp: '2030-01-01T00:00:00Z', finalizers: [GATEWAY_FINALIZER] },
   spec,
 })
 const plan = (input: Partial<GatewayInput>) =>
@@ -27,6 +32,8 @@ const plan = (input: Partial<GatewayInput>) =>
     nodes: [],
     gateways: [],
     missingSince: new Map(),
+    releasingSince: new Map(),
+    isAlive: () => true,
     inUse: [],
     serviceNetworks: [],
     zoneServers: [],
@@ -50,6 +57,18 @@ describe('gateways of nodes', () => {
     const { changes, network } = plan({ nodes, gateways })
     expect(changes).toMatchObject([{ do: 'complete', object: { spec: { slices: ['10.177.0.0/18'] } } }])
     expect(network.gateways.map(g => g.slices)).toEqual([['10.177.0.0/18'], ['10.180.0.0/18']])
+  })
+
+  it('one that a person made is guarded by a finalizer, beside those of others', () => {
+    const made = gateway('a', { nodeName: 'a', slices: ['10.177.0.0/18'] })
+    const gateways = [{ ...made, metadata: { ...made.metadata, finalizers: ['example.com/mine'] } }]
+    const { changes } = plan({ nodes: [node('a')], gateways })
+    expect(changes).toMatchObject([
+      {
+        do: 'complete',
+        object: { metadata: { finalizers: ['example.com/mine', GATEWAY_FINALIZER] }, spec: made.spec },
+      },
+    ])
   })
 
   it('a slice that a person wrote wrongly stays written, and the gateway is told why it has another', () => {
