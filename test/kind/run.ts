@@ -20,7 +20,7 @@ export interface ClusterTest {
 
 const SUFFIX = '.test.ts'
 /** The order of the files; those that break things come last. */
-const ORDER = ['publish', 'shapes', 'figures', 'faults', 'lifecycle']
+const ORDER = ['publish', 'check', 'shapes', 'figures', 'faults', 'lifecycle']
 
 async function main(argv: readonly string[]): Promise<number> {
   const words = argv.filter(word => !word.startsWith('--'))
