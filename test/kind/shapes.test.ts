@@ -76,7 +76,7 @@ async function checkMembers(checks: Checks, home: Cluster, other: Cluster): Prom
     expectSame('reference of the first member', await referenceOf(home, 'members', 'db', 0), first)
     return undefined
   })
-  await checks.check(`${home.name}: a member on another node keeps its name and its reference`, async () => {
+  await checks.check(`${home.name}: a member whose pod is made again keeps its name and its reference`, async () => {
     await home.kubectl(['-n', 'members', 'delete', 'pod/db-0', '--wait=true'])
     await home.kubectl(['-n', 'members', 'rollout', 'status', 'statefulset/db', '--timeout=120s'], {
       timeoutMs: 130_000,

@@ -169,7 +169,7 @@ remote:
   - id: operator-a
     address: [${gatewaysOfA.map(address => `${address}@${ZONES_NODE_PORT}`).join(', ')}]
   - id: gateway-host
-    address: ${HOST_ADDRESS}@5353
+    address: ${HOST_ADDRESS}@53
 acl:
   - id: told
     address: ${PLAIN_NETWORK}

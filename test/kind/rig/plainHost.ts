@@ -25,7 +25,7 @@ resolver-upstream: ${DNS_ADDRESS}
 resolver-forward: [${INSIDE_ADDRESS}:5353, ${DNS_ADDRESS}]
 zone: host.example=/etc/ipref/host.example.zone
 zone-internal: home.internal=/etc/ipref/home.internal.zone
-zone-listen: [${HOST_ADDRESS}:5353, ${INSIDE_ADDRESS}:5353]
+zone-listen: [${HOST_ADDRESS}:53, ${INSIDE_ADDRESS}:5353]
 zone-transfer: [${HOST_ADDRESS}, ${DNS_ADDRESS}]
 dns-agent: home.internal:host.example:${HOST_ADDRESS}
 dns-agent-resolver: ${INSIDE_ADDRESS}:5353

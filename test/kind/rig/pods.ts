@@ -142,7 +142,7 @@ export function tcpLine(host: string, port = TCP_PORT): string {
 export function udpLine(host: string): string {
   const ask = `(echo who; sleep 0.2) | socat -t2 -T5 - udp4:${host}:${UDP_PORT}`
   // a datagram may be lost, and a busy machine may take its time
-  return `for try in 1 2 3 4 5; do answer=$(${ask}); [ -z "$answer" ] || break; done; echo "$answer"`
+  return `for try in 1 2 3 4 5; do answer=$( ${ask}); [ -z "$answer" ] || break; done; echo "$answer"`
 }
 
 async function answerOf(client: Client, line: string): Promise<Answer> {
