@@ -6,8 +6,10 @@ export default defineConfig({
     include: ['test/{unit,property,contract,durability,repo,dns}/**/*.test.ts'],
     pool: 'forks',
     maxWorkers: 2,
-    testTimeout: 30_000,
-    hookTimeout: 30_000,
+    // generous: machines are busy; what is waited for ends as soon as it is there
+    testTimeout: 180_000,
+    hookTimeout: 180_000,
+    expect: { poll: { timeout: 60_000 } },
     // prints the reason of each test that a machine cannot run
     passWithNoTests: false,
   },

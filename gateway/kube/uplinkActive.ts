@@ -50,6 +50,8 @@ export interface ActivePorts {
   merge(mapping: SavedMapping): void
   /** seconds, wall clock */
   unixNow(): number
+  /** how long a standby may take to keep a mapping before its address is given out without it; default: 100 ms */
+  patienceMs?: number
   /** Another gateway has taken the Lease. */
   onTaken(name: string, transitions: number): void
 }
@@ -108,7 +110,11 @@ export class UplinkActive implements Replica {
       return Promise.resolve()
     }
     return new Promise(resolve => {
-      this.#waiting.push({ sequence: this.#sequence, until: performance.now() + PATIENCE_MS, resolve })
+      this.#waiting.push({
+        sequence: this.#sequence,
+        until: performance.now() + (this.#ports.patienceMs ?? PATIENCE_MS),
+        resolve,
+      })
       this.#watchPatience()
     })
   }

@@ -22,11 +22,12 @@ import type { RecordSet, ZoneKind } from '../../operator/publish/records.ts'
 import { SerialBook } from '../../operator/publish/serialBook.ts'
 import { KubernetesStore } from '../../resources/kubernetesStore.ts'
 import { systemClock } from '../../runtime/clock.ts'
-import { freePorts, HOST, has, SECRET, type Secondary } from '../dns/programs.ts'
+import { HOST, has, SECRET, type Secondary } from '../dns/programs.ts'
 import { startUpdatePrimary } from '../dns/updatePrimaries.ts'
 import { type ApiServer, isMissing, kubectl, ownApiServerProblem, startApiServer } from '../support/apiServer.ts'
 import { externalDns } from '../support/externalDns.ts'
 import { makeNamespaces } from '../support/namespaces.ts'
+import { freePorts } from '../support/ports.ts'
 
 const program = externalDns()
 const reason = ownApiServerProblem() ?? ('missing' in program ? program.missing : undefined)

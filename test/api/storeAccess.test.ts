@@ -12,7 +12,7 @@ import { makeNamespaces } from '../support/namespaces.ts'
 
 const server = sharedApiServer()
 
-describe.skipIf(isMissing(server))('who a store is', { timeout: 120_000 }, () => {
+describe.skipIf(isMissing(server))('who a store is', { timeout: 180_000 }, () => {
   let admin: KubernetesStore
   let ns: string
   let remove: () => Promise<void>

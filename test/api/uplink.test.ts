@@ -54,7 +54,7 @@ describe.skipIf(problem)('a single uplink with an API server', { timeout: 4 * PA
     for (const proxy of proxies.values()) await proxy.close()
     await users?.close()
     await server?.stop()
-  }, 120_000)
+  }, 180_000)
 
   it('has one active gateway, that of the Lease, and a standby with the same mappings', async () => {
     const active = await gateways.active()

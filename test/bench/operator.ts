@@ -12,7 +12,6 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { cpus, tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { Type } from '../../dns/constants.ts'
@@ -27,6 +26,7 @@ import { compareVersions, versionOfMappings } from '../../resources/view.ts'
 import { systemClock } from '../../runtime/clock.ts'
 import { isMissing, startApiServer } from '../support/apiServer.ts'
 import { startFaultyProxy } from '../support/faultyProxy.ts'
+import { freePort } from '../support/ports.ts'
 import { silentLog } from '../support/silentLog.ts'
 import { argumentOf, percentile, round } from './numbers.ts'
 
@@ -60,16 +60,6 @@ async function until<T>(what: string, ask: () => Promise<T | undefined> | T | un
     if (Date.now() > deadline) throw new Error(`${what}: not within ${PATIENCE_MS / 1000} s`)
     await new Promise(resolve => setTimeout(resolve, everyMs))
   }
-}
-
-function freePort(): Promise<number> {
-  return new Promise(resolve => {
-    const server = createServer()
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as { port: number }
-      server.close(() => resolve(port))
-    })
-  })
 }
 
 async function inParallel(count: number, work: (i: number) => Promise<unknown>): Promise<void> {

@@ -12,12 +12,13 @@ import { API_VERSION, type IprefGateway, kindTable, type Lease, type Secret } fr
 import { KubernetesStore } from '../../resources/kubernetesStore.ts'
 import { StoreError } from '../../resources/store.ts'
 import { systemClock } from '../../runtime/clock.ts'
-import { freePorts, HOST } from '../dns/programs.ts'
+import { HOST } from '../dns/programs.ts'
 import { ownApiServerProblem } from '../support/apiServer.ts'
 import { ChartCluster } from '../support/chartCluster.ts'
 import { chartRows } from '../support/chartMatrix.ts'
 import { helmProblem, NAMESPACE, pick, type Rendered, render } from '../support/helm.ts'
 import { eventually } from '../support/netns.ts'
+import { freePorts } from '../support/ports.ts'
 import { silentLog } from '../support/silentLog.ts'
 
 const problem = helmProblem ?? ownApiServerProblem()

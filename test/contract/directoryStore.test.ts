@@ -410,7 +410,7 @@ describe('several processes', () => {
   }
 
   it('write one after the other, see each other, and outlive each other’s sudden end', {
-    timeout: 120_000,
+    timeout: 180_000,
   }, async () => {
     const store = await open()
     const seen = new Map<string, number[]>()

@@ -25,7 +25,7 @@ export interface StorePlace {
   close(): Promise<void>
 }
 
-const DEADLINE_MS = 20_000
+const DEADLINE_MS = 60_000
 
 /** Waits until it is so, and fails with what was seen last. */
 export async function until<Value>(

@@ -11,9 +11,10 @@ import { ZoneServer } from '../../dns/zoneServer.ts'
 import type { StatusReport } from '../../gateway/controlReports.ts'
 import { parsePrefix } from '../../ipref/address.ts'
 import { askControl } from '../../runtime/controlSocket.ts'
+import { freePorts } from '../support/ports.ts'
 import { name, zone } from '../unit/dns/builders.ts'
 import { KEY, until } from './agentWorld.ts'
-import { freePorts, HOST, SECRET } from './programs.ts'
+import { HOST, SECRET } from './programs.ts'
 
 const IPREF = join(import.meta.dirname, '../../cli/ipref')
 const SOURCE = 'internal:example.com'
@@ -125,7 +126,7 @@ describe('ipref dns-agent', () => {
     for (const text of [/connected to the mapper/, /hosts agreed upon/, /the mapper has the hosts/])
       await until(String(text), () => said(agent, text), say)
     expect(await stop(agent)).toBe(0)
-  }, 60_000)
+  }, 180_000)
 
   it('-devmode says what it would hand over, of the IP versions asked for', async () => {
     const agent = run('dns-agent', '-devmode', '-ea-ipver', '6', '-gw-ipver', '4,6', '-t', '1', ...keyed(), source())
@@ -138,7 +139,7 @@ describe('ipref dns-agent', () => {
     ])
     expect(agent.lines[0]).toHaveProperty('time')
     expect(await stop(agent)).toBe(0)
-  }, 60_000)
+  }, 180_000)
 
   it('takes the flags of the deployed agent as they are', async () => {
     const flags = ['-ea-ipver=4', '-gw-ipver', '4', '-m', 'unix:///run/x.sock', '--t', '59', '-debug', '-time-stamps']
@@ -152,13 +153,13 @@ describe('ipref dns-agent', () => {
     expect(await wrong.exit).toBe(2)
     expect(wrong.output).toMatch(/-t: 0 is no number from 1 to 10080/)
     expect(wrong.output).toMatch(/source: internal: write LOCAL:PUBLIC:SERVER/)
-  }, 60_000)
+  }, 180_000)
 
   it('a port that is taken ends it with a reason', async () => {
     const taken = run('dns-agent', '-devmode', '-notify-listen', `${HOST}:${port}`, ...keyed(), source())
     expect(await taken.exit).toBe(1)
     expect(taken.output).toMatch(new RegExp(`cannot listen for NOTIFY on ${HOST} port ${port}: .*EADDRINUSE`))
-  }, 60_000)
+  }, 180_000)
 })
 
 describe('inside ipref gateway', () => {
@@ -172,7 +173,7 @@ dns-agent-resolver: ${HOST}:${port}
     )
     startGateway('two', '-config', path('gateway.yaml'))
     await until('the mapper has the hosts', async () => (await countAt('two')) === 2, say)
-  }, 60_000)
+  }, 180_000)
 
   it('beside its own zone server a change of its files is soon there, without notification', async () => {
     const [own] = await freePorts(1)
@@ -189,5 +190,5 @@ dns-agent-resolver: ${HOST}:${port}
     writeFileSync(path('local.zone'), `${head + LOCAL}new A 10.1.0.3\n`)
     writeFileSync(path('public.zone'), `${head + ZONE}new TXT "AA 198.51.100.1 + 103"\n`)
     await until('the mapper has another one', async () => (await countAt('three')) === 3, say)
-  }, 60_000)
+  }, 180_000)
 })

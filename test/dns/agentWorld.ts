@@ -9,6 +9,7 @@
 import { mkdtempSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { pino } from 'pino'
 import { Type } from '../../dns/constants.ts'
 import { stringsOf } from '../../dns/message.ts'
 import { transferZone } from '../../dns/transfer.ts'
@@ -23,13 +24,13 @@ import { Poller } from '../../gateway/sys/poller.ts'
 import { formatAddress, parseAddress, parsePrefix } from '../../ipref/address.ts'
 import type { Clock } from '../../runtime/clock.ts'
 import { MapperLab } from '../conformance/mapper.ts'
-import { silentLog } from '../support/silentLog.ts'
+import { freePorts } from '../support/ports.ts'
 import { EXAMPLE, name, zone } from '../unit/dns/builders.ts'
-import { freePorts, HOST, SECRET, type Server, startPrimary, WRONG_SECRET } from './programs.ts'
+import { HOST, SECRET, type Server, startPrimary, WRONG_SECRET } from './programs.ts'
 
 export const SPEED = 20
 export const HOLD_S = 20
-const PATIENCE_MS = 40_000
+const PATIENCE_MS = 90_000
 /** with addresses in the local domain; their references must be static ones */
 export const HOSTS = 2000
 export const KEY = parseTsigKey(`hmac-sha256:transfer:${SECRET}`) as TsigKey
@@ -221,6 +222,8 @@ export class AgentWorld {
   readonly mapperPath = join(this.folder, 'mapper.sock')
   /** sets that mappers were told to put in force, in order */
   readonly held: string[] = []
+  /** lines of the agent's log: states that pass may be over before a test looks */
+  readonly logged: string[] = []
   notifyPort = 0
   #localPort = 0
   readonly #poller = new Poller()
@@ -304,7 +307,7 @@ export class AgentWorld {
       {
         link: events => connectMapper(this.mapperPath, this.#poller, events, hurried),
         poller: this.#poller,
-        log: silentLog,
+        log: pino({}, { write: line => void this.logged.push(line) }),
         hostsFile: '/dev/null',
         clock: hurried,
       },
@@ -322,6 +325,11 @@ export class AgentWorld {
   /** For the report of a test that fails. */
   readonly say = () =>
     `published [${this.published}]\nheld ${JSON.stringify(this.held)}\n${JSON.stringify(this.#agent?.status(), null, 1)}`
+
+  /** That the agent said it, since `after` lines of its log. */
+  hasLogged(text: RegExp, after: number): Promise<void> {
+    return until(`the log says ${text}`, () => this.logged.slice(after).some(line => text.test(line)), this.say)
+  }
 
   has(hosts: string): Promise<void> {
     return until(`hosts [${hosts}]`, () => this.held.at(-1) === hosts && this.#mapper !== undefined, this.say)

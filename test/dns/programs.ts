@@ -5,7 +5,6 @@
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { join } from 'node:path'
 
 export const HOST = '127.0.0.1'
@@ -257,15 +256,6 @@ async function end(child: ChildProcess): Promise<void> {
   clearTimeout(timer)
 }
 
-/** Ports of 127.0.0.1 that nothing listens on now. */
-export async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer())
-  await Promise.all(servers.map(server => new Promise<void>(resolve => server.listen(0, HOST, resolve))))
-  const ports = servers.map(server => (server.address() as { port: number }).port)
-  await Promise.all(servers.map(server => new Promise(resolve => server.close(resolve))))
-  return ports
-}
-
 export interface ClientAnswer {
   /** of the answer, such as NXDOMAIN */
   status: string
@@ -275,7 +265,7 @@ export interface ClientAnswer {
 /** Runs dig, drill or kdig. */
 export function runClient(program: string, args: readonly string[]): Promise<ClientAnswer> {
   return new Promise(resolve => {
-    const child = spawn(program, [...args], { env, stdio: ['ignore', 'pipe', 'pipe'], timeout: 10_000 })
+    const child = spawn(program, [...args], { env, stdio: ['ignore', 'pipe', 'pipe'], timeout: 60_000 })
     let output = ''
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (data: Buffer) => (output += data.toString()))
     child.on('close', () => {

@@ -18,9 +18,10 @@ import { Events } from '../../operator/events.ts'
 import { Publisher } from '../../operator/publish/publisher.ts'
 import { DirectoryStore } from '../../resources/directoryStore.ts'
 import { systemClock } from '../../runtime/clock.ts'
+import { freePorts } from '../support/ports.ts'
 import { silentLog } from '../support/silentLog.ts'
 import { configOf, gateway, mapping, service } from '../unit/operator/publish/builders.ts'
-import { freePorts, HOST, has, SECRET, type Secondary, startSecondary } from './programs.ts'
+import { HOST, has, SECRET, type Secondary, startSecondary } from './programs.ts'
 
 const namespace = 'ipref'
 const NAME = 'web.shop.example.com'
@@ -94,14 +95,14 @@ readBack: {servers: ['${HOST}:${ports.secondary}'], intervalSeconds: 1}
 
   it.skipIf(!has(program))(
     `follows, and only what it has counts as published; through a restart of the operator (needs ${program})`,
-    { timeout: 120_000 },
+    { timeout: 180_000 },
     async () => {
       const [own, port] = (await freePorts(2)) as [number, number]
       const store = await openStore()
       await put(store, ['1-0-1'])
       const publisher = await operator(store, { own, secondary: port })
       // nobody answers yet
-      await expect.poll(() => publisher.report.outputs[0]!.appliedVersion, { timeout: 30_000 }).toBeGreaterThan(0)
+      await expect.poll(() => publisher.report.outputs[0]!.appliedVersion).toBeGreaterThan(0)
       expect(publisher.public(service()).reason).toBe('WaitingForDns')
       const secondary: Secondary = startSecondary(program, {
         folder: mkdtempSync(join(folder, `${program}-`)),
@@ -125,8 +126,8 @@ readBack: {servers: ['${HOST}:${ports.secondary}'], intervalSeconds: 1}
       }
       const published = async (of: Publisher, references: readonly string[]) => {
         const wanted = references.map(reference => `AA 198.51.100.1 + ${reference}`)
-        await expect.poll(there, { timeout: 60_000 }).toEqual(wanted)
-        await expect.poll(() => of.public(service()).reason, { timeout: 60_000 }).toBe('Published')
+        await expect.poll(there).toEqual(wanted)
+        await expect.poll(() => of.public(service()).reason).toBe('Published')
       }
       await published(publisher, ['1-0-1'])
       for (let i = 2; i < 12; i++) await put(store, ['1-0-1', `1-0-${i}`])
@@ -149,7 +150,7 @@ readBack: {servers: ['${HOST}:${ports.secondary}'], intervalSeconds: 1}
       expect(await serial(own)).toBe(before)
       await store.delete('IprefService', { namespace: 'shop', name: 'web' })
       const gone = await store.get('IprefService', { namespace: 'shop', name: 'web' })
-      await expect.poll(() => again.isWithdrawn(gone!), { timeout: 60_000 }).toBe(true)
+      await expect.poll(() => again.isWithdrawn(gone!)).toBe(true)
       expect(await there()).toEqual([])
     },
   )

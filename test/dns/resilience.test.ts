@@ -15,8 +15,8 @@ import { Poller } from '../../gateway/sys/poller.ts'
 import { SeqpacketServer } from '../../gateway/sys/seqpacket.ts'
 import { parseAddress } from '../../ipref/address.ts'
 import { type Answering, askUdp } from '../support/dnsServer.ts'
+import { freePorts } from '../support/ports.ts'
 import { query, records } from '../unit/dns/builders.ts'
-import { freePorts } from './programs.ts'
 import {
   ofZone,
   question,

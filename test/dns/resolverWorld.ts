@@ -21,7 +21,7 @@ import { MapperLab } from '../conformance/mapper.ts'
 import { type Answering, askUdp, TestDnsServer } from '../support/dnsServer.ts'
 import { edns, query, zone } from '../unit/dns/builders.ts'
 
-const PATIENCE_MS = 20_000
+const PATIENCE_MS = 60_000
 
 /** Answers out of a zone, SOA, NS and ns1 are there already. */
 export function ofZone(text: string): Answering {

@@ -25,7 +25,8 @@ import { dataOf } from '../../operator/publish/zoneOf.ts'
 import type { Rfc2136Config } from '../../resources/config.ts'
 import { DirectoryStore } from '../../resources/directoryStore.ts'
 import { systemClock } from '../../runtime/clock.ts'
-import { freePorts, HOST, has, SECRET, type Secondary, WRONG_SECRET } from './programs.ts'
+import { freePorts } from '../support/ports.ts'
+import { HOST, has, SECRET, type Secondary, WRONG_SECRET } from './programs.ts'
 import { startUpdatePrimary, UPDATE_PRIMARIES } from './updatePrimaries.ts'
 
 const ZONE = 'example.com'
@@ -87,7 +88,7 @@ async function start(program: (typeof UPDATE_PRIMARIES)[number], name: string): 
     text: BASE,
   })
   running.push(primary)
-  const deadline = performance.now() + 30_000
+  const deadline = performance.now() + 60_000
   while (!(await queryServer({ host: HOST, port }, { name: origin, type: Type.SOA }, 300))?.answers.length)
     if (performance.now() > deadline) throw new Error(`${program} does not answer:\n${primary.log().slice(-3000)}`)
   return primary
@@ -162,14 +163,14 @@ const marks = (lines: readonly string[], owner = 'cluster-1') =>
   lines.filter(line => line.includes(`"ipref-owner=${owner}"`)).map(line => line.split('.')[1])
 
 for (const program of UPDATE_PRIMARIES) {
-  describe.skipIf(!has(program))(`${program} as a primary (needs the program ${program})`, { timeout: 90_000 }, () => {
+  describe.skipIf(!has(program))(`${program} as a primary (needs the program ${program})`, { timeout: 180_000 }, () => {
     let port: number
     let base: string[]
     beforeAll(async () => {
       const primary = await start(program, 'main')
       port = primary.port
       base = await all(port)
-    }, 60_000)
+    }, 180_000)
 
     it('takes records with their mark, moves them, and is left as it was', async () => {
       const world = new World(port)

@@ -43,7 +43,7 @@ const addressOf = async (text: string) => {
   return answers[0] && formatAddress(answers[0].data)
 }
 
-describe('routes', { timeout: 60_000 }, () => {
+describe('routes', { timeout: 180_000 }, () => {
   it('count from the next question on, and what is kept of other domains stays', async () => {
     const before = [await addressOf('web.example.com'), await addressOf('kept.example.com')]
     expect(await addressOf('plain.example.com')).toBe('192.0.2.1')

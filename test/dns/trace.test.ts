@@ -150,7 +150,7 @@ const detailOf = ({ report }: Traced, what: string) => report.steps.find(step =>
 
 const PACKETS = ['ok encoding network', 'ok mapping', 'ok store', 'ok peer', 'ok tunnel']
 
-describe('the good way', { timeout: PATIENCE_MS }, () => {
+describe('the good way', { timeout: 3 * PATIENCE_MS }, () => {
   it('from the question to the encoded address, and on to the peer', async () => {
     const traced = await trace('web.example.com')
     expect(traced.steps).toEqual([
@@ -207,7 +207,7 @@ describe('the good way', { timeout: PATIENCE_MS }, () => {
   })
 })
 
-describe('what is wrong first', { timeout: PATIENCE_MS }, () => {
+describe('what is wrong first', { timeout: 3 * PATIENCE_MS }, () => {
   it.each<{ what: string; subject: string; step: string; says: RegExp; fix: RegExp }>([
     {
       what: 'no domain of the resolver',
@@ -358,7 +358,7 @@ describe('what is wrong first', { timeout: PATIENCE_MS }, () => {
   })
 })
 
-describe('ipref resolver', { timeout: PATIENCE_MS }, () => {
+describe('ipref resolver', { timeout: 3 * PATIENCE_MS }, () => {
   it('beside a gateway that runs none: its steps, then those of the gateway', async () => {
     const traced = await trace('far.example.com', { gateway: 'bare', resolver: 'beside' })
     expect(traced.code).toBe(0)

@@ -15,8 +15,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Flag } from '../../dns/constants.ts'
 import { HEADER } from '../../dns/message.ts'
 import { walkRecords } from '../../dns/packet.ts'
+import { freePorts } from '../support/ports.ts'
 import { edns, query } from '../unit/dns/builders.ts'
-import { freePorts, HOST, has, type Secondary, startServer } from './programs.ts'
+import { HOST, has, type Secondary, startServer } from './programs.ts'
 import { ResolverWorld, until } from './resolverWorld.ts'
 
 const NAMES = 10_000

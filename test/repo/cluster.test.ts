@@ -28,7 +28,7 @@ function setup(env: Record<string, string>): { code: number | null; out: string;
     cwd: ROOT,
     env: { PATH: process.env.PATH!, HOME: folder, IPREF_CLUSTER_CACHE: join(folder, 'cache'), ...env },
     encoding: 'utf8',
-    timeout: 30_000,
+    timeout: 150_000,
   })
   return { code: status, out: stdout, err: stderr }
 }

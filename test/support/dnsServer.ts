@@ -79,7 +79,7 @@ export class TestDnsServer {
 }
 
 /** One question over UDP from a socket of its own; undefined: no answer in time. */
-export function askUdp(port: number, query: Uint8Array, patienceMs = 5000): Promise<Uint8Array | undefined> {
+export function askUdp(port: number, query: Uint8Array, patienceMs = 30_000): Promise<Uint8Array | undefined> {
   return new Promise(resolve => {
     const socket = createSocket('udp4')
     const end = (answer: Uint8Array | undefined) => {

@@ -5,7 +5,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createSocket } from 'node:dgram'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Flag } from '../../dns/constants.ts'
@@ -18,6 +17,7 @@ import { formatNetwork, NETWORK_KEY, NETWORK_NAME, type NetworkGateway } from '.
 import { askControl } from '../../runtime/controlSocket.ts'
 import { edns, query, zone } from '../unit/dns/builders.ts'
 import { network } from './clusterBuilders.ts'
+import { freePorts } from './ports.ts'
 
 const IPREF = join(import.meta.dirname, '../../cli/ipref')
 export const PATIENCE_MS = 60_000
@@ -64,7 +64,8 @@ export class UplinkGateways {
     gateways.#upstream = `127.0.0.1:${server!.port}`
     const records = Array.from({ length: HOSTS }, (_, i) => `host${i} 300 TXT "AA 203.0.113.7 + ${i + 1}"`)
     gateways.#dns.setZone(zone(records.join('\n')))
-    gateways.#ports = { dns: await freePort(), uplink: await freePort() }
+    const [dns, uplink] = (await freePorts(2, Object.values(ADDRESS))) as [number, number]
+    gateways.#ports = { dns, uplink }
     return gateways
   }
 
@@ -151,34 +152,4 @@ export async function until<Value>(what: string, look: () => Promise<Value | und
     if (Date.now() > deadline) throw new Error(`never: ${what}`)
     await new Promise(resolve => setTimeout(resolve, 50))
   }
-}
-
-/** Free for UDP and TCP on both addresses. */
-async function freePort(): Promise<number> {
-  for (;;) {
-    const probe = createServer()
-    await new Promise<void>(resolve => probe.listen(0, ADDRESS.a, resolve))
-    const { port } = probe.address() as { port: number }
-    await new Promise(resolve => probe.close(resolve))
-    const bound = await Promise.all(
-      GATEWAYS.flatMap(name => [bindsTcp(ADDRESS[name], port), bindsUdp(ADDRESS[name], port)]),
-    )
-    if (bound.every(Boolean)) return port
-  }
-}
-
-function bindsTcp(host: string, port: number): Promise<boolean> {
-  const server = createServer()
-  return new Promise(resolve => {
-    server.once('error', () => resolve(false))
-    server.listen({ host, port }, () => server.close(() => resolve(true)))
-  })
-}
-
-function bindsUdp(host: string, port: number): Promise<boolean> {
-  const socket = createSocket('udp4')
-  return new Promise(resolve => {
-    socket.once('error', () => resolve(false))
-    socket.bind(port, host, () => socket.close(() => resolve(true)))
-  })
 }

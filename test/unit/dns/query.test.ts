@@ -50,7 +50,7 @@ describe('no answer', () => {
     ['no question', query => reply(query, { questions: [] })],
     ['a question', query => reply(query, { flags: 0 })],
     ['no message', () => Uint8Array.of(1, 2, 3)],
-  ])('%s', { timeout: 60_000 }, async (_what, answering) => {
+  ])('%s', { timeout: 180_000 }, async (_what, answering) => {
     server = new TestDnsServer(answering)
     await server.start()
     expect(await queryServer({ host: '127.0.0.1', port: server.port }, question, 200)).toBeUndefined()

@@ -174,25 +174,23 @@ describe('sockets', () => {
   it('a connection that says nothing, or a byte now and then, is closed after the idle time', async () => {
     const { server, port } = await serve({ tcp: { idleMs: 300 } })
     server.setZone(zone())
-    const started = performance.now()
     const silent = dial(port)
     const slow = dial(port)
     const trickle = setInterval(() => slow.socket.write(Uint8Array.of(0x40)), 50)
     expect(await silent.next()).toBeUndefined()
     expect(await slow.next()).toBeUndefined()
     clearInterval(trickle)
-    expect(performance.now() - started).toBeGreaterThan(250)
-    expect(performance.now() - started).toBeLessThan(3000)
   })
 
   it('a connection that asks again in time stays', async () => {
-    const { server, port } = await serve({ tcp: { idleMs: 400 } })
+    const idleMs = 4000
+    const { server, port } = await serve({ tcp: { idleMs } })
     server.setZone(zone())
     const { send, next } = dial(port)
-    for (let i = 0; i < 4; i++) {
+    for (const end = performance.now() + idleMs + 500; performance.now() < end; ) {
       send(query('example.com. SOA'))
       expect((await next())!.answers).toHaveLength(1)
-      await new Promise(resolve => setTimeout(resolve, 200))
+      await new Promise(resolve => setTimeout(resolve, 100))
     }
   })
 
@@ -206,10 +204,12 @@ describe('sockets', () => {
     }
     expect(await dial(port).next()).toBeUndefined()
     all[0]!.socket.destroy()
-    await new Promise(resolve => setTimeout(resolve, 50))
-    const again = dial(port)
-    again.send(query('example.com. SOA'))
-    expect(await again.next()).toBeDefined()
+    const isServed = () => {
+      const again = dial(port)
+      again.send(query('example.com. SOA'))
+      return again.next()
+    }
+    await expect.poll(isServed).toBeDefined()
   })
 
   it('where all places are taken the one idle for longest makes room', async () => {
@@ -240,7 +240,7 @@ describe('transfers', () => {
     const { socket, next, send } = dial(port)
     socket.pause()
     send(query('example.com. AXFR'))
-    await new Promise(resolve => setTimeout(resolve, 100))
+    await expect.poll(() => server.counters.transfers).toBe(1)
     const before = process.memoryUsage().arrayBuffers
     server.setZone(zone().withSerial(2))
     expect((await askUdp(port, query('example.com. SOA'))).answers).toHaveLength(1)
@@ -260,13 +260,16 @@ describe('transfers', () => {
   it('that nobody reads are given up', async () => {
     const { server, port } = await serve({ tcp: { stallMs: 200 } })
     server.setZone(large(1))
-    const { socket, send, next } = dial(port)
+    const { socket, send } = dial(port)
     // more than the buffers of the kernel hold
     for (let i = 0; i < 20; i++) send(query('example.com. AXFR'))
     socket.pause()
-    await new Promise(resolve => setTimeout(resolve, 600))
-    socket.resume()
-    while (await next());
+    // who writes learns that nobody is there any more
+    const isClosed = () => {
+      if (!socket.destroyed) socket.write(Uint8Array.of(0))
+      return socket.destroyed
+    }
+    await expect.poll(isClosed).toBe(true)
     expect(server.counters.transfers).toBeLessThan(20)
   })
 

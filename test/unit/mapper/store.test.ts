@@ -101,7 +101,7 @@ describe('the mapping store', () => {
         expect(outcomes.some(outcome => outcome.status === 'rejected')).toBe(true)
         expect(store.failing).toBe(true)
         rmSync(filler)
-        await expect.poll(() => store.failing, { timeout: 10_000 }).toBe(false)
+        await expect.poll(() => store.failing).toBe(false)
         await store.save(mapping(9999))
         await store.close()
         expect(open().found.length).toBe(3002)

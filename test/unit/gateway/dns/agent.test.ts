@@ -266,7 +266,7 @@ describe('whatever happens', () => {
 
   // deterministic: what fast-check prints when it fails (seed and path) runs the same again
   it('no set is held that fewer than a quorum served, no host goes without the hold-down, and in the end all is as it should be', {
-    timeout: 120_000,
+    timeout: 180_000,
   }, async () => {
     let sets = 0
     await fc.assert(

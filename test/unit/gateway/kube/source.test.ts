@@ -110,11 +110,11 @@ async function until<Value>(
   what: string,
   look: () => Promise<Value | undefined> | Value | undefined | false,
 ): Promise<Value> {
-  const end = Date.now() + 15_000
+  const end = Date.now() + 60_000
   for (;;) {
     const value = await look()
     if (value) return value
-    if (Date.now() > end) throw new Error(`not within 15 s: ${what}`)
+    if (Date.now() > end) throw new Error(`not within a minute: ${what}`)
     await new Promise(resolve => setTimeout(resolve, 20))
   }
 }

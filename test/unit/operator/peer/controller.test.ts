@@ -264,7 +264,7 @@ describe('two peers', () => {
     await advance(10_000, 1000)
     const all = await given()
     expect([all.length, new Set(all).size]).toEqual([8 * 512, 8 * 512])
-  }, 60_000)
+  }, 180_000)
 
   it('a host that is made again finds its address again', async () => {
     const { settle } = await start()

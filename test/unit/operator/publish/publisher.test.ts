@@ -17,7 +17,7 @@ import { Publisher } from '../../../../operator/publish/publisher.ts'
 import { DirectoryStore } from '../../../../resources/directoryStore.ts'
 import type { IprefService } from '../../../../resources/kinds.ts'
 import { systemClock } from '../../../../runtime/clock.ts'
-import { freePorts } from '../../../dns/programs.ts'
+import { freePorts } from '../../../support/ports.ts'
 import { silentLog } from '../../../support/silentLog.ts'
 import { configOf, gateway, mapping, type ServiceGiven, service } from './builders.ts'
 
@@ -114,13 +114,13 @@ afterEach(async () => {
   await world.close()
 })
 
-const becomes = (...said: string[]) => expect.poll(() => world.said(), { timeout: 20_000 }).toEqual(said)
+const becomes = (...said: string[]) => expect.poll(() => world.said()).toEqual(said)
 
 async function withGateway(): Promise<void> {
   await world.store.create('IprefGateway', gateway('node-1', { publicAddresses: ['198.51.100.1'] }))
 }
 
-describe('the publisher', { timeout: 60_000 }, () => {
+describe('the publisher', { timeout: 180_000 }, () => {
   it('publishes an object, proves it, tells, and withdraws it', async () => {
     await world.open()
     await withGateway()
@@ -131,7 +131,7 @@ describe('the publisher', { timeout: 60_000 }, () => {
     expect(world.told).toContain('shop/web')
     expect(world.publisher.isWithdrawn(world.get())).toBe(false)
     await world.store.delete('IprefService', { namespace: 'shop', name: 'web' })
-    await expect.poll(() => world.publisher.isWithdrawn(world.get()), { timeout: 20_000 }).toBe(true)
+    await expect.poll(() => world.publisher.isWithdrawn(world.get())).toBe(true)
     expect(await world.ask('web.shop.example.com', Type.TXT)).toEqual([])
     expect(await world.ask('web.shop.internal.example.com', Type.A)).toEqual([])
   })
@@ -177,13 +177,13 @@ describe('the publisher', { timeout: 60_000 }, () => {
       return age(x) < age(y) ? -1 : 1
     })
     const [winner, loser] = objects as [IprefService, IprefService]
-    await expect.poll(() => world.publisher.public(winner).reason, { timeout: 20_000 }).toBe('Published')
+    await expect.poll(() => world.publisher.public(winner).reason).toBe('Published')
     expect(world.publisher.public(loser).reason).toBe('NameTaken')
     const { namespace: space, name } = winner.metadata
     await world.store.delete('IprefService', { namespace: space!, name })
-    await expect.poll(() => world.publisher.public(loser).reason, { timeout: 20_000 }).toBe('Published')
+    await expect.poll(() => world.publisher.public(loser).reason).toBe('Published')
     // the other has the name now, so nothing of the first is left under it
-    await expect.poll(() => world.publisher.isWithdrawn(world.get(name, space)), { timeout: 20_000 }).toBe(true)
+    await expect.poll(() => world.publisher.isWithdrawn(world.get(name, space))).toBe(true)
   })
 
   it('finds what an object had that was deleted while nobody looked', async () => {
@@ -196,7 +196,7 @@ describe('the publisher', { timeout: 60_000 }, () => {
     await world.restart()
     expect(world.publisher.isWithdrawn(world.get())).toBe(false)
     world.publisher.lead()
-    await expect.poll(() => world.publisher.isWithdrawn(world.get()), { timeout: 20_000 }).toBe(true)
+    await expect.poll(() => world.publisher.isWithdrawn(world.get())).toBe(true)
   })
 
   it('says after a restart what was said before, until it knows better', async () => {
@@ -217,7 +217,7 @@ describe('the publisher', { timeout: 60_000 }, () => {
     await world.restart()
     world.publisher.lead()
     expect(world.said()).toEqual(['True Published', 'True Published'])
-    await expect.poll(() => world.publisher.report.pending, { timeout: 20_000 }).toBe(0)
+    await expect.poll(() => world.publisher.report.pending).toBe(0)
     expect(world.said()).toEqual(['True Published', 'True Published'])
   })
 
@@ -227,7 +227,7 @@ describe('the publisher', { timeout: 60_000 }, () => {
     await world.put()
     await becomes('True NotReadBack', 'True NotReadBack')
     await world.store.delete('IprefService', { namespace: 'shop', name: 'web' })
-    await expect.poll(() => world.publisher.isWithdrawn(world.get()), { timeout: 20_000 }).toBe(true)
+    await expect.poll(() => world.publisher.isWithdrawn(world.get())).toBe(true)
   })
 
   it('says that nobody is known who could be asked', async () => {
@@ -237,7 +237,7 @@ describe('the publisher', { timeout: 60_000 }, () => {
     await becomes('Unknown NoServers', 'Unknown NoServers')
     expect(world.publisher.public(world.get()).message).toMatch(/readBack.servers/)
     await world.store.delete('IprefService', { namespace: 'shop', name: 'web' })
-    await expect.poll(() => world.publisher.isWithdrawn(world.get()), { timeout: 20_000 }).toBe(true)
+    await expect.poll(() => world.publisher.isWithdrawn(world.get())).toBe(true)
   })
 
   it('says that nothing publishes, and that there is no public zone', async () => {
@@ -255,7 +255,7 @@ describe('the publisher', { timeout: 60_000 }, () => {
     )
     await world.publisher.configChanged()
     await world.put()
-    await expect.poll(() => world.ask('web.shop.example.com', Type.TXT), { timeout: 20_000 }).toEqual([AA])
+    await expect.poll(() => world.ask('web.shop.example.com', Type.TXT)).toEqual([AA])
     await becomes('True Published', 'False OutputFailed')
     expect(world.publisher.public(world.get()).message).toContain(`127.0.0.1:${dead}`)
     const states = world.publisher.report.outputs.map(({ name, problem }) => [name, problem !== undefined])
@@ -287,12 +287,12 @@ describe('the publisher', { timeout: 60_000 }, () => {
     await withGateway()
     for (let i = 0; i < 20; i++)
       await world.put({ name: `web-${i}`, mappings: [mapping({ reference: `8a3f-0-${i + 20}` })] })
-    await expect.poll(() => world.said('web-19'), { timeout: 20_000 }).toEqual(['True NotReadBack', 'True NotReadBack'])
+    await expect.poll(() => world.said('web-19')).toEqual(['True NotReadBack', 'True NotReadBack'])
     const writes = () => [...world.store.requests].filter(([what]) => /^(create|update|apply|delete)/.test(what))
     const before = writes()
     await world.restart()
     world.publisher.lead()
-    await expect.poll(() => world.said('web-19'), { timeout: 20_000 }).toEqual(['True NotReadBack', 'True NotReadBack'])
+    await expect.poll(() => world.said('web-19')).toEqual(['True NotReadBack', 'True NotReadBack'])
     expect(writes()).toEqual(before)
   })
 })

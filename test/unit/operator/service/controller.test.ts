@@ -227,7 +227,7 @@ describe('pods', () => {
     await operator.advance(121_000, 60_500)
     expect(await world.condition('web', 'Resolved')).toBe('True Resolved')
     expect(await world.faults()).toEqual([])
-  }, 120_000)
+  }, 180_000)
 
   it('members of a StatefulSet have their ordinals', async () => {
     operator = await world.start()

@@ -188,7 +188,7 @@ describe('two operators at once', () => {
       }
     })
     expect([...a.results, ...b.results]).toContain('conflict')
-  }, 120_000)
+  }, 180_000)
 })
 
 describe('somebody in between', () => {
