@@ -1,7 +1,7 @@
 /**
  * A real API server for tests: etcd and kube-apiserver, with RBAC and controllers, and our CRDs in it.
  *
- *   KUBECONFIG            the server that it names, which cannot be restarted
+ *   KUBECONFIG            the server that it names, which cannot be restarted; one elsewhere only if that is allowed (givenServer.ts)
  *   KUBEBUILDER_ASSETS    one of our own, of the programs in that folder
  *   neither               one of our own, of the programs that `npm run setup:cluster` has built; nothing is built here
  *
@@ -11,6 +11,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { delimiter, join } from 'node:path'
+import { refusalOfGiven } from './givenServer.ts'
 
 const CLUSTER = join(import.meta.dirname, '../cluster')
 const CRDS = join(import.meta.dirname, '../../crds')
@@ -68,7 +69,7 @@ export async function startApiServer(
   const given = process.env.KUBECONFIG
   if (given && settings.name === undefined) {
     const kubeconfig = given.split(delimiter)[0]!
-    const problem = await installCrds(kubeconfig)
+    const problem = refusalOfGiven(kubeconfig) ?? (await installCrds(kubeconfig))
     if (problem) return { missing: problem }
     const restart = () => Promise.reject(new Error('the server of KUBECONFIG is not ours to restart'))
     return { kubeconfig, restart, stop: async () => {} }
