@@ -42,6 +42,8 @@ export interface AgentProgramConfig {
   agent: AgentConfig
   /** no mapper */
   devmode: boolean
+  /** undefined: nowhere */
+  metrics: { host: string; port: number } | undefined
   logLevel: 'debug' | 'info' | 'warn' | 'error'
   logFormat: 'json' | 'text'
   checkOnly: boolean
@@ -148,6 +150,7 @@ export function parseAgentConfig(argv: readonly string[], readFile: (path: strin
   const config: AgentProgramConfig = {
     agent: readAgentSettings(settings, sources, {}),
     devmode: settings.boolean('devmode'),
+    metrics: settings.listen('metrics-address'),
     logLevel: settings.boolean('debug') ? 'debug' : (settings.choice('log-level') as AgentProgramConfig['logLevel']),
     logFormat: settings.choice('log-format') as 'json' | 'text',
     checkOnly: settings.boolean('check-config'),

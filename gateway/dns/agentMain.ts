@@ -3,11 +3,13 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { formatAddress } from '../../ipref/address.ts'
 import { formatReference } from '../../ipref/reference.ts'
+import { servePages } from '../../runtime/http.ts'
 import { createLogger } from '../../runtime/log.ts'
 import { Poller } from '../sys/poller.ts'
 import { Agent } from './agent.ts'
 import { parseAgentConfig } from './agentConfig.ts'
 import { connectMapper, type LinkEvents, type MapperLink, pretendMapper } from './agentLink.ts'
+import { renderPublishMetrics } from './publishReports.ts'
 
 /** Resolves to the exit code: 0; 1: could not start; 2: the configuration is wrong. */
 export async function main(argv: readonly string[]): Promise<number> {
@@ -32,8 +34,10 @@ export async function main(argv: readonly string[]): Promise<number> {
         )
       : connectMapper(config.agent.mapperSocket, poller, events)
   const agent = new Agent(config.agent, { link, poller, log })
+  let pages: { close(): Promise<void> | void } | undefined
   try {
     await agent.start()
+    pages = config.metrics && (await serveMetrics(config.metrics, agent))
     log.info(
       { sources: agent.status().map(s => s.source), mapper: config.devmode ? null : config.agent.mapperSocket },
       'DNS agent started',
@@ -45,9 +49,17 @@ export async function main(argv: readonly string[]): Promise<number> {
     process.stderr.write(`ipref dns-agent: ${(error as Error).message}\n`)
     return 1
   } finally {
+    await pages?.close()
     await agent.stop()
     poller.close()
   }
+}
+
+function serveMetrics(at: { host: string; port: number }, agent: Agent) {
+  const body = () => renderPublishMetrics(undefined, agent.counts())
+  return servePages(at, {
+    '/metrics': () => ({ status: 200, type: 'text/plain; version=0.0.4; charset=utf-8', body: body() }),
+  })
 }
 
 function versionOf(): string {

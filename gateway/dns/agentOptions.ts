@@ -92,6 +92,13 @@ const running: OptionGroup = {
       value: 'FORMAT',
       help: 'json, or text for a terminal',
     },
+    {
+      name: 'metrics-address',
+      kind: 'text',
+      standard: 'off',
+      value: 'ADDRESS:PORT',
+      help: "where /metrics is served; 'off': nowhere",
+    },
     { name: 'devmode', kind: 'boolean', standard: false, help: 'no mapper: say what would be handed over' },
     { name: 'check-config', kind: 'boolean', standard: false, help: 'say whether the configuration is right, and end' },
     { name: 'version', kind: 'boolean', standard: false, help: 'print the version, and end' },

@@ -128,6 +128,20 @@ describe('ipref dns-agent', () => {
     expect(await stop(agent)).toBe(0)
   }, 180_000)
 
+  it('-metrics-address serves what it has', async () => {
+    const [at] = await freePorts(1, [HOST])
+    const flags = ['-devmode', '-t', '1', '-metrics-address', `${HOST}:${at}`]
+    const agent = run('dns-agent', ...flags, ...keyed(), source())
+    const metrics = async () => {
+      const response = await fetch(`http://${HOST}:${at}/metrics`).catch(() => undefined)
+      return response?.ok ? response.text() : ''
+    }
+    await until('both hosts are counted', async () => /^ipref_dns_agent_hosts 2$/m.test(await metrics()), say)
+    expect(await metrics()).toMatch(/^ipref_dns_agent_servers\{state="well"\} 1$/m)
+    expect(await metrics()).not.toContain('ipref_zone_')
+    expect(await stop(agent)).toBe(0)
+  }, 180_000)
+
   it('-devmode says what it would hand over, of the IP versions asked for', async () => {
     const agent = run('dns-agent', '-devmode', '-ea-ipver', '6', '-gw-ipver', '4,6', '-t', '1', ...keyed(), source())
     await until('all are told', () => agent.lines.filter(line => /^host /.test(String(line.msg))).length === 4, say)
