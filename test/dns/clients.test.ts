@@ -88,7 +88,7 @@ function run(argv: readonly string[], env: Record<string, string> = {}): Promise
   return new Promise(resolve => {
     const client = spawn('nsenter', enter, {
       stdio: ['ignore', 'pipe', 'pipe'],
-      timeout: 25_000,
+      timeout: 60_000,
       env: { ...process.env, ...env },
     })
     let [output, errors] = ['', '']

@@ -113,14 +113,14 @@ readBack: {servers: ['${HOST}:${ports.secondary}'], intervalSeconds: 1}
       })
       closing.push(() => secondary.stop())
       const there = async () => {
-        const answer = await queryServer({ host: HOST, port }, question, 500)
+        const answer = await queryServer({ host: HOST, port }, question, 5000)
         return (answer?.answers ?? []).flatMap(({ data }) => stringsOf(data)).sort()
       }
       const serial = async (at: number) => {
         const answer = await queryServer(
           { host: HOST, port: at },
           { name: parseName('example.com')!, type: Type.SOA },
-          500,
+          5000,
         )
         return answer?.answers[0] && decodeSoa(answer.answers[0].data).serial
       }

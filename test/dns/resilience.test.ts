@@ -133,7 +133,8 @@ describe('upstream servers', () => {
         transport === 'udp' ? replyTo(bytes, { flags: 0x200 }) : zone(bytes, transport, from),
     ])
     await expectMapped('named.example.com. A')
-    expect(world.servers[0]!.asked.tcp).toBe(2)
+    // for its TXT records and for those of the gateway, and again when the answer was late
+    expect(world.servers[0]!.asked.tcp).toBeGreaterThanOrEqual(2)
   })
 
   it('that answer in any order, each question has its own answer', async () => {

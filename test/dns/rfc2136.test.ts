@@ -140,7 +140,7 @@ async function byHand(port: number, updates: ResourceRecord[]): Promise<void> {
     zone: origin,
     key: parseTsigKey(KEY) as TsigKey,
     now: () => Date.now() / 1000,
-    patienceMs: 10_000,
+    patienceMs: 60_000,
   }
   expect(await sendUnits(target, [unit], () => {})).toEqual([])
 }

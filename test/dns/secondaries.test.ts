@@ -102,7 +102,7 @@ function transfer(port: number, type: number = Type.AXFR): Promise<ResourceRecor
       socket.destroy()
       resolve(result)
     }
-    socket.setTimeout(5000, () => done(undefined))
+    socket.setTimeout(30_000, () => done(undefined))
     socket.on('error', () => done(undefined))
     socket.on('close', () => done(undefined))
     socket.on('data', data => {
@@ -285,7 +285,7 @@ describe('clients', () => {
 
   function argvOf(client: (typeof CLIENTS)[number], mode: readonly string[], name: string, type: string): string[] {
     if (client === 'drill') return ['-p', String(port), ...mode, name, `@${HOST}`, type]
-    const quick = client === 'dig' ? ['+tries=1', '+time=3'] : ['+retry=0', '+time=3']
+    const quick = client === 'dig' ? ['+tries=1', '+time=30'] : ['+retry=0', '+time=30']
     return ['-p', String(port), `@${HOST}`, '+norec', ...quick, ...mode, name, type]
   }
 

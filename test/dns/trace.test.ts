@@ -16,7 +16,7 @@ import { askUdp, TestDnsServer } from '../support/dnsServer.ts'
 import { name, query, zone } from '../unit/dns/builders.ts'
 
 const IPREF = join(import.meta.dirname, '../../cli/ipref')
-const PATIENCE_MS = 60_000
+const PATIENCE_MS = 180_000
 const folder = mkdtempSync(join(tmpdir(), 'ipref-trace-'))
 const path = (called: string) => join(folder, called)
 const programs: ChildProcess[] = []

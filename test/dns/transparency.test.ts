@@ -239,6 +239,6 @@ describe.each(Object.keys(servers))('with %s', program => {
       await until('counted', () => world.stat('forwarded') >= NAMES / 2)
       expect(world.stat('mapped')).toBe(0)
     },
-    120_000,
+    600_000,
   )
 })

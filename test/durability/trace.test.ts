@@ -33,7 +33,7 @@ function trace(folder: string, file: string): Promise<void> {
 
 it.skipIf(!hasStrace)(
   'fdatasync returns before each acknowledgement (needs strace)',
-  { timeout: 2 * MINUTE },
+  { timeout: 10 * MINUTE },
   async () => {
     const folder = mkdtempSync(join(tmpdir(), 'ipref-trace-'))
     const file = join(folder, 'calls')

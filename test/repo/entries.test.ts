@@ -14,7 +14,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }))
 // what a test runner puts there would hide a flag that the program needs
 function run(program: string, args: readonly string[], cwd = ROOT): { code: number | null; out: string; err: string } {
   const env = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' }
-  const { status, stdout, stderr } = spawnSync(program, args, { cwd, env, encoding: 'utf8', timeout: 30_000 })
+  const { status, stdout, stderr } = spawnSync(program, args, { cwd, env, encoding: 'utf8', timeout: 150_000 })
   return { code: status, out: stdout, err: stderr }
 }
 

@@ -140,7 +140,7 @@ function tunDeviceProblem(): string | undefined {
 // what the attempt said on its last line; '' when it went well
 function failureOf(argv: readonly string[]): string {
   const [program = '', ...args] = argv
-  const { status, stderr, error } = spawnSync(program, args, { encoding: 'utf8', timeout: 10_000 })
+  const { status, stderr, error } = spawnSync(program, args, { encoding: 'utf8', timeout: 60_000 })
   if (status === 0) return ''
   return error?.message ?? (stderr.trim().split('\n').at(-1) || `exit code ${status}`)
 }

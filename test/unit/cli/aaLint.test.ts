@@ -49,7 +49,7 @@ afterAll(async () => {
 
 function lint(...args: string[]): Promise<{ code: number; out: string[]; err: string }> {
   return new Promise(resolve => {
-    execFile(IPREF, ['aa', 'lint', ...args], { timeout: 60_000 }, (error, stdout, stderr) => {
+    execFile(IPREF, ['aa', 'lint', ...args], { timeout: 150_000 }, (error, stdout, stderr) => {
       resolve({ code: error ? Number(error.code) : 0, out: stdout.trimEnd().split('\n'), err: stderr })
     })
   })

@@ -32,7 +32,7 @@ function watched(path: string) {
   file = new ZoneFile(path, EXAMPLE, { onZone: zone => zones.push(zone), onProblems: list => problems.push(list) })
   file.start()
   const until = async (isDone: () => boolean) => {
-    for (let i = 0; i < 500 && !isDone(); i++) await new Promise(resolve => setTimeout(resolve, 10))
+    for (let i = 0; i < 6000 && !isDone(); i++) await new Promise(resolve => setTimeout(resolve, 10))
     expect(isDone()).toBe(true)
   }
   return { zones, problems, until }

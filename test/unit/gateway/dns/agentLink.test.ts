@@ -397,7 +397,7 @@ describe('ways to a mapper', () => {
         },
       })
     const until = async (what: () => boolean) => {
-      for (let i = 0; i < 2000 && !what(); i++) await new Promise(resolve => setTimeout(resolve, 5))
+      for (let i = 0; i < 12_000 && !what(); i++) await new Promise(resolve => setTimeout(resolve, 5))
       expect(what()).toBe(true)
     }
     try {
