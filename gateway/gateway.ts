@@ -159,11 +159,15 @@ export class Gateway {
     this.#policy.write()
     await this.#openKube()
     if (!config.devmode) await this.#startPlane(mappings, { buffer: peers, capacity: config.maxPeers }, policy)
+    const prepared = this.#kube?.prepare()
+    // where something else fails first, that is said
+    prepared?.catch(() => {})
     await this.#mapper.setSource('static', config.static)
     this.#startTicks()
     this.#startHosts()
     await this.#startMapperSocket()
     await this.#startDns()
+    await prepared
     this.#kube?.start()
     const control = await serveControl(config.controlSocket, this.#control)
     this.#ends.push(() => control.close())
@@ -841,6 +845,8 @@ export class Gateway {
   async stop(): Promise<void> {
     this.#isReady = false
     const leaves = this.#kube?.isReleased === true && this.#device !== undefined
+    // packets go on while the cluster is told
+    await this.#kube?.stop().catch(error => this.#log.warn({ error: (error as Error).message }, 'while ending'))
     for (const end of this.#ends.splice(0).reverse()) {
       try {
         await end()

@@ -31,6 +31,13 @@ export class KubernetesStore implements ResourceStore {
 
   /** Rejects with a message for people when there is no configuration; does not talk to the server. */
   static async open(settings: KubernetesSettings = {}): Promise<KubernetesStore> {
+    const store = KubernetesStore.of(settings)
+    await store.prepare()
+    return store
+  }
+
+  /** Nothing is read before it is prepared, or asked for something. */
+  static of(settings: KubernetesSettings = {}): KubernetesStore {
     const { kubeconfig, context, serviceAccountRoot } = settings
     const access = new KubeAccess(
       {
@@ -40,7 +47,6 @@ export class KubernetesStore implements ResourceStore {
       },
       settings.userAgent ?? 'ipref',
     )
-    await access.access()
     return new KubernetesStore(access, settings)
   }
 
@@ -49,6 +55,11 @@ export class KubernetesStore implements ResourceStore {
     this.#times = { ...apiTimes, ...watchTimes, ...settings.times }
     this.#client = new ApiClient(access, this.#times)
     this.#fieldManager = settings.fieldManager ?? FIELD_MANAGER
+  }
+
+  /** Reads the configuration; rejects as `open`. */
+  async prepare(): Promise<void> {
+    await this.#access.access()
   }
 
   get requests(): ReadonlyMap<string, number> {

@@ -26,7 +26,7 @@ import { isForbidden, type Refusal, refusalOf, released, releasing, waiting } fr
 import type { Sample } from './nodeForward.ts'
 import { type NodeNetwork, samplesOf } from './nodeNetwork.ts'
 import type { NodeNetworkWanted } from './nodeTypes.ts'
-import { openStore } from './openStore.ts'
+import { type OpenedStore, openStore } from './openStore.ts'
 import { carrierOf, type Placement, placementOf } from './placement.ts'
 import type { Observation } from './report.ts'
 import { KubeSource } from './source.ts'
@@ -76,6 +76,7 @@ export class KubeHost {
   readonly #ports: KubeHostPorts
   readonly #log: Logger
   readonly #store: ResourceStore
+  readonly #prepare: OpenedStore['prepare']
   readonly #source: KubeSource
   readonly #uplink: Uplink
   #refusal: Refusal | undefined = waiting
@@ -90,6 +91,7 @@ export class KubeHost {
   #leaving: Promise<void> = Promise.resolve()
   #leaveAgain: NodeJS.Timeout | undefined
   #isStarted = false
+  #ended: Promise<void> | undefined
   routing: Routing = noRouting
 
   /** Rejects with a sentence for the person who started it. What was in force at the last end is in force again. */
@@ -104,10 +106,11 @@ export class KubeHost {
     return host
   }
 
-  private constructor(settings: KubeHostSettings, ports: KubeHostPorts, store: ResourceStore) {
+  private constructor(settings: KubeHostSettings, ports: KubeHostPorts, { store, prepare }: OpenedStore) {
     this.#settings = settings
     this.#ports = ports
     this.#store = store
+    this.#prepare = prepare
     this.#log = ports.log.child({ component: 'kube' })
     const { kube, dataFolder, tunnelFamilies, publicAddresses } = settings
     // what is nobody's to give before the operator has cut the network
@@ -159,7 +162,11 @@ export class KubeHost {
     )
   }
 
-  /** When packets can flow. */
+  /** Once packets can flow; before `start`. Rejects with a sentence for the person who started it. */
+  prepare(): Promise<void> {
+    return this.#prepare()
+  }
+
   start(): void {
     this.#isStarted = true
     this.#placeNode()
@@ -362,7 +369,13 @@ export class KubeHost {
     return this.#uplink.describe()
   }
 
-  async stop(): Promise<void> {
+  /** Safe to repeat. */
+  stop(): Promise<void> {
+    this.#ended ??= this.#stop()
+    return this.#ended
+  }
+
+  async #stop(): Promise<void> {
     clearInterval(this.#nodeCheck)
     clearTimeout(this.#leaveAgain)
     this.#ports.nodeNetwork?.stop()

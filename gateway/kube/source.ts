@@ -312,7 +312,14 @@ export class KubeSource {
     for (const view of [this.#services, this.#peers, this.#networks, this.#gateways]) view?.stop()
     if (!this.#isLive || this.#troubles.size > 0) return
     const given = this.#writeLease('').catch(() => {})
-    await Promise.race([given, new Promise<void>(resolve => this.#ports.clock.after(GIVE_UP_MS, resolve))])
+    await new Promise<void>(resolve => {
+      // a timer that is left would keep the process from its end
+      const cancel = this.#ports.clock.after(GIVE_UP_MS, resolve)
+      void given.then(() => {
+        cancel()
+        resolve()
+      })
+    })
   }
 }
 
