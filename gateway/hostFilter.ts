@@ -13,6 +13,7 @@
  * transaction. A published address is added here before the mapping tables have it, and removed after they lost it, so there is
  * never a moment in which a mapped, published host is closed.
  */
+import { IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP } from '../ipref/ip.ts'
 import type { PortRange } from './mapper/assertions.ts'
 import type { PublishedHost } from './mapper/mapper.ts'
 
@@ -30,6 +31,9 @@ export interface HostFilterSettings {
 }
 
 /** By address: the ports; undefined: all. */
+// as numbers: slim images have no /etc/protocols, and nft takes names of protocols from there
+const PROTOCOLS = { tcp: IPPROTO_TCP, udp: IPPROTO_UDP, sctp: IPPROTO_SCTP } as const
+
 type Published = ReadonlyMap<string, readonly PortRange[] | undefined>
 
 export class HostFilter {
@@ -113,8 +117,8 @@ ${set('ports6', 'ipv6_addr . inet_proto . inet_service; flags interval')}
     ip6 daddr @published6 accept
     ip daddr . meta l4proto . th dport @ports4 accept
     ip6 daddr . meta l4proto . th dport @ports6 accept
-    ip daddr @limited4 meta l4proto icmp accept
-    ip6 daddr @limited6 meta l4proto ipv6-icmp accept
+    ip daddr @limited4 meta l4proto ${IPPROTO_ICMP} accept
+    ip6 daddr @limited6 meta l4proto ${IPPROTO_ICMPV6} accept
 ${own.map(address => `    ${isIPv4(address) ? 'ip' : 'ip6'} daddr ${address} accept\n`).join('')}    counter name unpublished drop
   }
 }
@@ -132,7 +136,7 @@ function membersOf(published: Published): Record<string, string[]> {
     const family = isIPv4(address) ? 4 : 6
     add(ports ? `limited${family}` : `published${family}`, address)
     for (const { protocol, first, last } of joined(ports ?? []))
-      add(`ports${family}`, `${address} . ${protocol} . ${first === last ? first : `${first}-${last}`}`)
+      add(`ports${family}`, `${address} . ${PROTOCOLS[protocol]} . ${first === last ? first : `${first}-${last}`}`)
   }
   return members
 }

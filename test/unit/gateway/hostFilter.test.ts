@@ -34,7 +34,7 @@ describe('host filter', () => {
     expect(scripts[1]!.trim().split('\n')).toEqual([
       'add element inet ipref_ipref0 published4 { 10.1.0.1 }',
       'add element inet ipref_ipref0 limited6 { fd01::2 }',
-      'add element inet ipref_ipref0 ports6 { fd01::2 . tcp . 80-90, fd01::2 . udp . 53 }',
+      'add element inet ipref_ipref0 ports6 { fd01::2 . 6 . 80-90, fd01::2 . 17 . 53 }',
     ])
   })
 
@@ -47,13 +47,13 @@ describe('host filter', () => {
     expect(scripts.slice(1).map(script => script.trim().split('\n'))).toEqual([
       [
         'delete element inet ipref_ipref0 limited4 { 10.1.0.1 }',
-        'delete element inet ipref_ipref0 ports4 { 10.1.0.1 . tcp . 80 }',
+        'delete element inet ipref_ipref0 ports4 { 10.1.0.1 . 6 . 80 }',
         'add element inet ipref_ipref0 limited4 { 10.1.0.1 }',
-        'add element inet ipref_ipref0 ports4 { 10.1.0.1 . tcp . 443 }',
+        'add element inet ipref_ipref0 ports4 { 10.1.0.1 . 6 . 443 }',
       ],
       [
         'delete element inet ipref_ipref0 limited4 { 10.1.0.1 }',
-        'delete element inet ipref_ipref0 ports4 { 10.1.0.1 . tcp . 443 }',
+        'delete element inet ipref_ipref0 ports4 { 10.1.0.1 . 6 . 443 }',
         'add element inet ipref_ipref0 published4 { 10.1.0.1 }',
       ],
       ['delete element inet ipref_ipref0 published4 { 10.1.0.1 }'],
