@@ -59,10 +59,10 @@ export async function readCredentials(settings: CredentialSettings): Promise<Kub
 }
 
 function readConfig({ kubeconfig, context, serviceAccountRoot }: CredentialSettings): KubeConfig {
-  const config = new KubeConfig()
+  let config = new KubeConfig()
   if (kubeconfig !== undefined) config.loadFromFile(kubeconfig)
   else if (serviceAccountRoot !== undefined) config.loadFromCluster(serviceAccountRoot)
-  else config.loadFromDefault()
+  else config = defaultConfig()
   if (context !== undefined) config.setCurrentContext(context)
   const cluster = config.getCurrentCluster()
   const where = kubeconfig ?? 'the Kubernetes configuration'
@@ -73,6 +73,14 @@ function readConfig({ kubeconfig, context, serviceAccountRoot }: CredentialSetti
     throw new Error(
       'no API server: no kubeconfig is named, KUBECONFIG is not set, and this is no pod with a service account',
     )
+  return config
+}
+
+/** Of several files in $KUBECONFIG the first that says which context is current decides, as for kubectl; the package takes the last. */
+function defaultConfig(): KubeConfig {
+  const config = new KubeConfig()
+  config.loadFromDefault(undefined, true)
+  if (!config.getCurrentContext()) config.loadFromDefault()
   return config
 }
 
