@@ -19,7 +19,7 @@ function kubeconfig(name: string, current: string | undefined): string {
     file,
     `apiVersion: v1
 kind: Config
-clusters: [{name: ${name}, cluster: {server: "http://${name}.example:6443"}}]
+clusters: [{name: ${name}, cluster: {server: "https://${name}.example:6443"}}]
 users: [{name: ${name}, user: {token: t}}]
 contexts: [{name: ${name}, context: {cluster: ${name}, user: ${name}}}]
 ${current === undefined ? '' : `current-context: ${current}\n`}`,
@@ -33,5 +33,5 @@ it.each([
   ['a context of another file', ['west', 'east'], 'west'],
 ])('of several files, the current context is that of %s', async (_what, [ofEast, ofWest], expected) => {
   process.env.KUBECONFIG = [kubeconfig('east', ofEast), kubeconfig('west', ofWest)].join(delimiter)
-  expect((await readCredentials({})).url).toBe(`http://${expected}.example:6443`)
+  expect((await readCredentials({})).url).toBe(`https://${expected}.example:6443`)
 })
