@@ -2,12 +2,14 @@
  * `ipref operator -cleanup`: undoes what operators and gateways of a cluster have made, before they are taken away (the chart's pre-delete hook).
  *
  *   Lease taken: operators rest ─ the cluster's DNS as it was ─ records withdrawn ─ gateways deleted, nodes clean ─ finalizers lifted ─ objects of ours gone
+ *   ─ operators deleted, and when they have ended, the Lease
  *
  * Each step is safe to repeat, and one that fails does not keep the others: what is left is named at the end. IprefServices, peers and claims of references
- * stay, with their status: they are people's. One that acts alone: nothing else may write the same objects meanwhile.
+ * stay, with their status: they are people's. So do IprefGateways that a person has written into. Kinds that are gone already have no objects.
+ * One that acts alone: nothing else may write the same objects meanwhile.
  */
 import { type Config, parseConfig } from '../resources/config.ts'
-import type { DaemonSet, IprefGateway, IprefService, Pod } from '../resources/kinds.ts'
+import type { DaemonSet, IprefGateway, IprefService, KindName, Kinds, LabelSelector, Pod } from '../resources/kinds.ts'
 import { NETWORK_NAME } from '../resources/network.ts'
 import { type Key, type ResourceStore, StoreError } from '../resources/store.ts'
 import { type Clock, timestamp } from '../runtime/clock.ts'
@@ -51,6 +53,8 @@ export interface CleanupSettings {
   gateways: string | undefined
   /** DaemonSet whose pods are ready when their node is clean */
   nodeCleanup: string | undefined
+  /** Deployment of the operators, to be deleted at the end */
+  operators: string | undefined
   patienceMs: number
 }
 
@@ -92,7 +96,10 @@ class Cleanup {
     if (nodeCleanup !== undefined) await this.#step('nodes are clean', () => this.#untilClean(nodeCleanup))
     await this.#step('finalizers are lifted', () => this.#liftFinalizers())
     await this.#step('objects of ours are gone', () => this.#deleteOwn(config))
-    await this.#step('the Lease runs out', () => this.#hold(AFTERWARDS_S))
+    const { operators } = this.#settings
+    if (operators !== undefined && this.#problems.length === 0)
+      await this.#step('operators are gone', () => this.#endOperators(operators))
+    else await this.#step('the Lease runs out', () => this.#hold(AFTERWARDS_S))
     return this.#problems
   }
 
@@ -152,6 +159,25 @@ class Cleanup {
     })
   }
 
+  /** They rest until they have ended: the Lease goes after them, or the last of them would make it again. */
+  async #endOperators(name: string): Promise<void> {
+    const { store, clock } = this.#ports
+    const { namespace } = this.#settings
+    const deployment = await this.#again(() => store.get('Deployment', { namespace, name }))
+    const labelSelector = selectorText(deployment?.spec?.selector)
+    await this.#delete('Deployment', { name })
+    while (labelSelector !== '') {
+      const pods = await this.#again(() => store.list('Pod', { namespace, labelSelector }))
+      if (pods.length === 0) break
+      if (clock.now() >= this.#deadline) {
+        const names = pods.map(({ metadata }) => metadata.name).sort()
+        throw new Error(`operators have not ended: ${names.join(', ')}; Lease ${namespace}/${LEASE} stays`)
+      }
+      await this.#pause(LOOK_MS)
+    }
+    await this.#delete('Lease', { name: LEASE })
+  }
+
   // ---- DNS
 
   async #restoreDns({ clusterDns }: Config): Promise<void> {
@@ -191,22 +217,21 @@ class Cleanup {
 
   /** No records, and the names that had some: servers that show no whole zone are asked for each. */
   async #nothing(config: Config): Promise<Desired> {
-    const { store } = this.#ports
     const zones = zoneKinds.flatMap(kind => {
       const zone = zoneNameOf(kind, config)
       return zone === undefined ? [] : [[kind, zone] as const]
     })
     const table = new DesiredTable(new Map(zones))
-    const nodes = new Map((await store.list('Node')).map(node => [node.metadata.name, node]))
-    const gateways = publicGateways(await store.list('IprefGateway'), gateway =>
+    const nodes = new Map((await this.#list('Node')).map(node => [node.metadata.name, node]))
+    const gateways = publicGateways(await this.#list('IprefGateway'), gateway =>
       publicAddressesOf(gateway, nodes.get(gateway.spec.nodeName ?? ''), config),
     )
     const all = [
-      ...(await store.list('IprefService')).flatMap(object => [
+      ...(await this.#list('IprefService')).flatMap(object => [
         recordsOfService(object, config, gateways),
         recordsOnceOf(object, config, gateways),
       ]),
-      ...(await store.list('IprefPeer')).map(peer => recordsOfPeer(peer, config)),
+      ...(await this.#list('IprefPeer')).map(peer => recordsOfPeer(peer, config)),
     ]
     for (const [i, records] of all.entries())
       for (const kind of zoneKinds) for (const set of records[kind]) table.suspect(kind, { ...set, owner: String(i) })
@@ -229,10 +254,9 @@ class Cleanup {
   }
 
   async #nameNodes({ metadata, spec, status }: DaemonSet): Promise<void> {
-    const labels = Object.entries(spec?.selector?.matchLabels ?? {}).map(([key, value]) => `${key}=${value}`)
     const pods = await this.#ports.store.list('Pod', {
       namespace: this.#settings.namespace,
-      labelSelector: labels.join(','),
+      labelSelector: selectorText(spec?.selector),
     })
     const late = pods.filter(pod => !isReady(pod)).map(({ spec: of }) => of?.nodeName ?? 'a node')
     const { desiredNumberScheduled = 0, numberReady = 0 } = status ?? {}
@@ -245,12 +269,11 @@ class Cleanup {
   // ---- objects
 
   async #liftFinalizers(): Promise<void> {
-    const { store } = this.#ports
     let left: string[] = []
     for (let tries = 0; tries < TRIES; tries++) {
       left = []
-      for (const object of await store.list('IprefService')) left.push(...(await this.#lift(object, FINALIZER)))
-      for (const object of await store.list('IprefGateway')) left.push(...(await this.#lift(object, GATEWAY_FINALIZER)))
+      for (const object of await this.#list('IprefService')) left.push(...(await this.#lift(object, FINALIZER)))
+      for (const object of await this.#list('IprefGateway')) left.push(...(await this.#lift(object, GATEWAY_FINALIZER)))
       if (left.length === 0) return
       await this.#pause(AGAIN_MS)
     }
@@ -282,6 +305,22 @@ class Cleanup {
     for (const name of [NETWORK_NAME, STATE_NAME]) await this.#delete('ConfigMap', { name })
     await this.#delete('Secret', { name: UPLINK })
     await this.#deleteZoneText(config)
+    for (const { metadata, spec } of await this.#list('IprefGateway')) {
+      const { name } = metadata
+      const written = writtenByPeople(spec)
+      if (written.length === 0) await this.#again(() => this.#ports.store.delete('IprefGateway', { name }))
+      else this.#ports.log.info({ component: 'cleanup', gateway: name, written }, 'a person wrote into it: it stays')
+    }
+  }
+
+  /** Of a kind that is gone there are none. */
+  async #list<Kind extends KindName>(kind: Kind): Promise<Kinds[Kind][]> {
+    try {
+      return await this.#again(() => this.#ports.store.list(kind))
+    } catch (error) {
+      if (error instanceof StoreError && error.code === 'NoSuchKind') return []
+      throw error
+    }
   }
 
   /** NAME, NAME-2 and so on, as far as they are labelled as ours. */
@@ -302,7 +341,7 @@ class Cleanup {
     }
   }
 
-  async #delete(kind: 'ConfigMap' | 'DaemonSet' | 'Lease' | 'Secret', key: Key): Promise<void> {
+  async #delete(kind: 'ConfigMap' | 'DaemonSet' | 'Deployment' | 'Lease' | 'Secret', key: Key): Promise<void> {
     const { namespace } = this.#settings
     await this.#again(() => this.#ports.store.delete(kind, { namespace, ...key }))
   }
@@ -325,6 +364,17 @@ class Cleanup {
   #pause(ms: number): Promise<void> {
     return new Promise(resolve => void this.#ports.clock.after(ms, resolve))
   }
+}
+
+/** Fields that neither an operator writes nor the server fills in. */
+function writtenByPeople({ nodeName: _node, slices: _slices, publish, ...rest }: IprefGateway['spec']): string[] {
+  return [...(publish === false ? ['publish'] : []), ...Object.keys(rest)]
+}
+
+function selectorText(selector: LabelSelector | undefined): string {
+  return Object.entries(selector?.matchLabels ?? {})
+    .map(([key, value]) => `${key}=${value}`)
+    .join(',')
 }
 
 function isDone({ metadata, status }: DaemonSet): boolean {

@@ -10,6 +10,7 @@ import {
   parseSettings,
   SettingsReader,
 } from '../runtime/settings.ts'
+import type { CleanupSettings } from './cleanup.ts'
 
 const options: readonly Option[] = [
   {
@@ -87,6 +88,12 @@ const cleaning: readonly Option[] = [
     kind: 'text',
     value: 'NAME',
     help: 'with -cleanup: DaemonSet whose pods clean their nodes, and are ready then; waited for',
+  },
+  {
+    name: 'operators',
+    kind: 'text',
+    value: 'NAME',
+    help: 'with -cleanup: Deployment of the operators, which is deleted at the end, when all else is undone',
   },
   {
     name: 'patience',
@@ -173,7 +180,7 @@ export interface OperatorConfig {
   logFormat: 'json' | 'text'
   checkOnly: boolean
   /** undefined: an operator that goes on */
-  cleanup: { gateways: string | undefined; nodeCleanup: string | undefined; patienceMs: number } | undefined
+  cleanup: Pick<CleanupSettings, 'gateways' | 'nodeCleanup' | 'operators' | 'patienceMs'> | undefined
 }
 
 export type ParsedOperatorConfig =
@@ -218,7 +225,12 @@ function read(given: Map<string, Given[]>, problems: string[]): OperatorConfig {
     logFormat: settings.choice('log-format') as OperatorConfig['logFormat'],
     checkOnly: settings.boolean('check-config'),
     cleanup: isCleanup
-      ? { gateways: optional('gateways'), nodeCleanup: optional('node-cleanup'), patienceMs }
+      ? {
+          gateways: optional('gateways'),
+          nodeCleanup: optional('node-cleanup'),
+          operators: optional('operators'),
+          patienceMs,
+        }
       : undefined,
   }
 }

@@ -204,6 +204,8 @@ export interface IprefGatewayStatus {
   refused?: RefusedMapping[]
   version?: string
   nodeAddresses?: string[]
+  /** its own contexts in force, wherever they were said */
+  publicAddresses?: string[]
   tunMtu?: number
   offloads?: string[]
   peers?: Omit<PeerObservation, 'gateway'>[]
@@ -357,6 +359,12 @@ export interface DaemonSet extends KubeObject {
   status?: { observedGeneration?: number; desiredNumberScheduled?: number; numberReady?: number }
 }
 
+/** Of the operators: read and deleted at the very end. */
+export interface Deployment extends KubeObject {
+  kind: 'Deployment'
+  spec?: { selector?: LabelSelector }
+}
+
 export interface Kinds {
   IprefService: IprefService
   IprefPeer: IprefPeer
@@ -374,6 +382,7 @@ export interface Kinds {
   Event: EventObject
   DNSEndpoint: DnsEndpoint
   DaemonSet: DaemonSet
+  Deployment: Deployment
 }
 
 export type KindName = keyof Kinds
@@ -398,4 +407,5 @@ export const kindTable: Readonly<
   Event: { apiVersion: 'v1', plural: 'events', scope: 'Namespaced' },
   DNSEndpoint: { apiVersion: 'externaldns.k8s.io/v1alpha1', plural: 'dnsendpoints', scope: 'Namespaced' },
   DaemonSet: { apiVersion: 'apps/v1', plural: 'daemonsets', scope: 'Namespaced' },
+  Deployment: { apiVersion: 'apps/v1', plural: 'deployments', scope: 'Namespaced' },
 }

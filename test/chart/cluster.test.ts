@@ -349,6 +349,7 @@ describe.skipIf(problem !== undefined)('the chart in an API server', { timeout: 
           identity: 'cleanup-1',
           gateways: 'ipref-gateway',
           nodeCleanup: 'ipref-cleanup-nodes',
+          operators: 'ipref-operator',
           patienceMs: 60_000,
         },
         { store, clock: systemClock, log: silentLog },
@@ -366,6 +367,9 @@ describe.skipIf(problem !== undefined)('the chart in an API server', { timeout: 
         'ipref-config',
       ])
       expect(await admin.get('DaemonSet', { namespace: NAMESPACE, name: 'ipref-gateway' })).toBeUndefined()
+      expect(await admin.get('Deployment', { namespace: NAMESPACE, name: 'ipref-operator' })).toBeUndefined()
+      expect(await admin.get('Lease', { namespace: NAMESPACE, name: 'ipref-operator' })).toBeUndefined()
+      expect(await admin.list('IprefGateway')).toEqual([])
       expect((await admin.list('Secret', { namespace: NAMESPACE })).map(one => one.metadata.name)).toEqual([
         'transfer-key',
       ])

@@ -272,7 +272,7 @@ export function renderChartReadme(): string {
     '| --- | --- | --- | --- | --- |',
     "| operator | 65532, read-only root, seccomp RuntimeDefault | none | nothing | each verb in `templates/operator/rbac.yaml`; of Secrets those that `config` names; of the cluster's DNS one ConfigMap, with `clusterDns.manage` alone |",
     "| gateway | root, read-only root, seccomp RuntimeDefault, not privileged | NET_ADMIN | its network, `/dev/net/tun`, one folder | watches our kinds; writes its own node's objects (ValidatingAdmissionPolicy) |",
-    "| cleanup, at `helm uninstall` | as the two above | NET_ADMIN on nodes | the same | the operator's, and to delete the gateways' DaemonSet |",
+    "| cleanup, at `helm uninstall` | as the two above | NET_ADMIN on nodes | the same | the operator's, and to delete the operators' Deployment and the gateways' DaemonSet |",
     '',
     'Ports of each node: 1045/udp tunnel (from other networks), 1046/udp VXLAN, 1047/udp probes, 1048/tcp mappings between gateways (from nodes), 1053 resolver (from',
     'pods and nodes), 9145/tcp metrics, 9146/tcp health (loopback).',

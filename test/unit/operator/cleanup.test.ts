@@ -85,6 +85,20 @@ describe('cleaning up', () => {
     put('ConfigMap', { metadata: { name, namespace: NAMESPACE, ...more } as Kinds['ConfigMap']['metadata'], data })
   const settings = (text: string) => configMap('ipref-config', { 'config.yaml': text })
 
+  /** The store, with something that happens before each list. */
+  const withList = (before: (kind: KindName) => Promise<void>) =>
+    new Proxy<ResourceStore>(store, {
+      get(target, member) {
+        const value = Reflect.get(target, member, target) as unknown
+        if (member === 'list')
+          return async (kind: KindName, options?: object) => {
+            await before(kind)
+            return target.list(kind, options)
+          }
+        return typeof value === 'function' ? value.bind(target) : value
+      },
+    })
+
   function run(more: Partial<CleanupSettings> = {}, ports: { store?: ResourceStore; outputs?: Output[] } = {}) {
     const clock = hurriedClock()
     const outputs = ports.outputs ?? []
@@ -95,6 +109,7 @@ describe('cleaning up', () => {
         identity: 'job-1',
         gateways: undefined,
         nodeCleanup: undefined,
+        operators: undefined,
         patienceMs: 60_000,
         ...more,
       },
@@ -181,7 +196,7 @@ describe('cleaning up', () => {
     await settings('')
     await put('IprefService', iprefService({}, { name: 'a', finalizers: ['example.com/mine', FINALIZER] }))
     await put('IprefService', iprefService({}, { name: 'b' }))
-    const gateway = { apiVersion: API_VERSION, kind: 'IprefGateway' as const, spec: {} }
+    const gateway = { apiVersion: API_VERSION, kind: 'IprefGateway' as const, spec: { publish: false } }
     await put('IprefGateway', { ...gateway, metadata: { name: 'node-x', finalizers: [GATEWAY_FINALIZER] } })
     expect(await run()).toEqual([])
     expect((await store.get('IprefGateway', { name: 'node-x' }))?.metadata.finalizers ?? []).toEqual([])
@@ -202,6 +217,74 @@ describe('cleaning up', () => {
       (await store.list(kind, { namespace: NAMESPACE })).map(({ metadata }) => metadata.name).sort()
     expect(await names('Lease')).toEqual(['ipref-operator', 'others'])
     expect(await names('ConfigMap')).toEqual(['ipref-config', 'ipref-zones-3', 'mine'])
+  })
+
+  it('deletes IprefGateways, but for those that a person has written into', async () => {
+    await settings('')
+    const gateway = (name: string, spec: Kinds['IprefGateway']['spec']) =>
+      put('IprefGateway', { metadata: { name, finalizers: [GATEWAY_FINALIZER] }, spec })
+    await gateway('node-a', { nodeName: 'node-a', slices: ['10.177.0.0/18'] })
+    await gateway('node-b', { nodeName: 'node-b', slices: ['10.177.64.0/18'], publish: false })
+    expect(await run()).toEqual([])
+    const left = await store.list('IprefGateway')
+    expect(left.map(({ metadata }) => [metadata.name, metadata.finalizers ?? []])).toEqual([['node-b', []]])
+  })
+
+  it('takes kinds that are gone for kinds without objects', async () => {
+    await settings('')
+    const gone = withList(async kind => {
+      if (kind.startsWith('Ipref'))
+        throw new StoreError('NoSuchKind', 'the server could not find the requested resource')
+    })
+    const output = new NotedOutput('one')
+    expect(await run({}, { store: gone, outputs: [output] })).toEqual([])
+    expect(output.told).toHaveLength(1)
+  })
+
+  describe('of operators', () => {
+    const deployment = () =>
+      put('Deployment', {
+        metadata: { name: 'operators', namespace: NAMESPACE },
+        spec: { selector: { matchLabels: { app: 'operator' } } },
+      })
+    const pod = () =>
+      put('Pod', { metadata: { name: 'operator-1', namespace: NAMESPACE, labels: { app: 'operator' } } })
+    const lease = () => store.get('Lease', { namespace: NAMESPACE, name: 'ipref-operator' })
+    const isThere = async () =>
+      (await store.get('Deployment', { namespace: NAMESPACE, name: 'operators' })) !== undefined
+
+    it('takes them away at last, and the Lease after them', async () => {
+      await settings('')
+      await deployment()
+      await pod()
+      // ends while it is waited for
+      const watched = withList(async kind => {
+        if (kind === 'Pod') await store.delete('Pod', { namespace: NAMESPACE, name: 'operator-1' })
+      })
+      expect(await run({ operators: 'operators' }, { store: watched })).toEqual([])
+      expect([await isThere(), await lease()]).toEqual([false, undefined])
+      // again, as a Job does that was ended before it could say so
+      expect(await run({ operators: 'operators' })).toEqual([])
+      expect(await lease()).toBeUndefined()
+    })
+
+    it('names those that do not end, and holds the Lease against them', async () => {
+      await settings('')
+      await deployment()
+      await pod()
+      expect(await run({ operators: 'operators' })).toEqual([
+        expect.stringMatching(/have not ended: operator-1; Lease/),
+      ])
+      expect((await lease())?.spec?.holderIdentity).toBe('job-1')
+    })
+
+    it('leaves them where something else could not be undone', async () => {
+      await settings('')
+      await deployment()
+      expect(await run({ operators: 'operators', nodeCleanup: 'gone' })).toHaveLength(1)
+      expect(await isThere()).toBe(true)
+      expect((await lease())?.spec).toMatchObject({ holderIdentity: 'job-1', leaseDurationSeconds: 60 })
+    })
   })
 
   it('goes on with defaults where the settings cannot be read, and says so', async () => {
