@@ -59,7 +59,14 @@ kind: Secret
 metadata: { name: dns-key, namespace: ${NAMESPACE} }
 stringData: { key: "${UPDATE_KEY}" }
 `)
+  await forgetUnfinished(cluster)
   await cluster.helm(['upgrade', '--install', RELEASE, CHART, '--values', values, '--wait', '--timeout', '5m'])
+}
+
+/** Helm takes an upgrade whose process was ended for one that goes on, and refuses the next. */
+async function forgetUnfinished(cluster: Cluster): Promise<void> {
+  const pending = 'owner=helm,status in (pending-install,pending-upgrade,pending-rollback)'
+  await cluster.kubectl(['-n', NAMESPACE, 'delete', 'secrets', '-l', pending])
 }
 
 /** CoreDNS of the cluster asks the name server of the rig for what is not the cluster's. */

@@ -69,7 +69,11 @@ export async function openRig(): Promise<Rig> {
   const image = await stage('image', buildImage)
   process.stdout.write(`        ${image}: ${await megabytesOf(image)} MB\n`)
   await stage('image onto the nodes', () => loadImage([a, b], image))
-  await stage('chart', () => Promise.all([installChart(a, image), installChart(b, image)]))
+  await stage('chart', async () => {
+    // both to their end, whatever becomes of the other
+    const outcomes = await Promise.allSettled([installChart(a, image), installChart(b, image)])
+    for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
+  })
   await introduce(a, { name: 'b', gateway: 'gw.b.example', domain: 'b.example' })
   await introduce(b, { name: 'a', gateway: 'gw.a.example', domain: 'a.example' })
   writeState({ image, a: a.facts, b: b.facts, dns: DNS_ADDRESS })
