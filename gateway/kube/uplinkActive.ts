@@ -67,6 +67,10 @@ export class UplinkActive implements Replica {
   readonly #ports: ActivePorts
   #line: Line | undefined
   #standby = ''
+  /** all mappings are on their way to it: what comes now has to be acknowledged */
+  #isSent = false
+  /** the number of that message whose acknowledgement says that it has them */
+  #lastOfAll = Number.POSITIVE_INFINITY
   #isSynchronized = false
   #isRunning = false
   #cancelDial: NodeJS.Timeout | undefined
@@ -105,7 +109,7 @@ export class UplinkActive implements Replica {
 
   save(mapping: SavedMapping): Promise<void> {
     this.saveLater(mapping)
-    if (!this.#isSynchronized) {
+    if (!this.#isSent) {
       this.alone++
       return Promise.resolve()
     }
@@ -165,6 +169,9 @@ export class UplinkActive implements Replica {
     let done = 0
     while (done < this.#waiting.length && this.#waiting[done]!.sequence <= sequence) this.#waiting[done++]!.resolve()
     this.#waiting.splice(0, done)
+    if (this.#isSynchronized || sequence < this.#lastOfAll) return
+    this.#isSynchronized = true
+    this.#ports.log.info({ standby: this.#standby }, 'a standby has all mappings')
   }
 
   // ---- the standby
@@ -219,12 +226,14 @@ export class UplinkActive implements Replica {
   #ended(name: string, why: string, isLast: boolean): void {
     const { log } = this.#ports
     const fields = { standby: name, why }
-    const wasStandby = this.#isSynchronized
+    const wasStandby = this.#isSent
     if (wasStandby) log.warn(fields, 'the standby is gone; another one is looked for')
     else log.debug(fields, 'no standby there')
     if (wasStandby) this.#next = 0
     this.#line = undefined
     this.#standby = ''
+    this.#isSent = false
+    this.#lastOfAll = Number.POSITIVE_INFINITY
     this.#isSynchronized = false
     this.#queue = []
     for (const { resolve } of this.#waiting.splice(0)) {
@@ -278,9 +287,10 @@ export class UplinkActive implements Replica {
       await new Promise(resolve => setImmediate(resolve))
     }
     this.#flush()
-    line.send({ kind: 'end', sequence: this.#sequence })
+    this.#lastOfAll = ++this.#sequence
+    line.send({ kind: 'end', sequence: this.#lastOfAll })
     if (!line.isOpen) return
-    this.#isSynchronized = true
-    log.info({ standby: name, mappings: count }, 'a standby has all mappings')
+    this.#isSent = true
+    log.debug({ standby: name, mappings: count }, 'all mappings are on their way to a standby')
   }
 }

@@ -145,6 +145,16 @@ describe('a standby', () => {
     expect(active.alone).toBe(1)
   })
 
+  it('is none before it has written all mappings', async () => {
+    const port = await freePort()
+    const { standby, mappings, disk } = startStandby(port)
+    disk.isStuck = true
+    const { active } = startActive(port, { mappings: new Mappings().put(mapping(1)), patienceMs: 100 })
+    await until('all is there', () => mappings.size === 1 && standby.isSynchronized)
+    await active.save(mapping(2))
+    expect([active.standby, active.alone, mappings.size]).toEqual([undefined, 1, 2])
+  })
+
   it('is not waited for when its disk is stuck, which is counted', async () => {
     const port = await freePort()
     const { disk } = startStandby(port)
