@@ -122,7 +122,7 @@ function gatewayRow(object: IprefGateway, now: number): GatewayRow {
     name: metadata.name,
     ...readyOf(object, now),
     ...(spec.nodeName === undefined ? {} : { node: spec.nodeName }),
-    publicAddresses: spec.publicAddresses ?? [],
+    publicAddresses: status?.publicAddresses ?? spec.publicAddresses ?? [],
     slices: spec.slices ?? [],
     ...(status?.tunMtu === undefined ? {} : { tunMtu: status.tunMtu }),
     ...(status?.version === undefined ? {} : { version: status.version }),

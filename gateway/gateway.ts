@@ -603,6 +603,7 @@ export class Gateway {
     return {
       version,
       nodeAddresses: this.#config.bind.filter(address => !isUnspecified(address)).map(formatAddress),
+      publicAddresses: this.#contexts.map(formatAddress),
       tunMtu: this.#device?.settings.mtu,
       offloads: Object.entries(this.#plane?.offloads ?? {}).flatMap(([name, isOn]) => (isOn ? [name] : [])),
       peers: observationsOf(this.#peers.status(), Date.now()),

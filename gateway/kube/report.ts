@@ -24,6 +24,7 @@ const SEEN_MS = 300_000
 export interface Observation {
   version: string
   nodeAddresses: string[]
+  publicAddresses: string[]
   tunMtu: number | undefined
   offloads: string[]
   peers: Omit<PeerObservation, 'gateway'>[]
@@ -74,6 +75,7 @@ export function reportOf(input: ReportInput): IprefGatewayStatus | undefined {
     conditions: conditionsOf(before?.conditions, observation, generation, now),
     version: observation.version,
     nodeAddresses: observation.nodeAddresses,
+    publicAddresses: observation.publicAddresses,
     offloads: observation.offloads,
     peers: observation.peers,
     ...(observation.tunMtu === undefined ? {} : { tunMtu: observation.tunMtu }),

@@ -48,6 +48,11 @@ const status = object('What the gateway reports. It alone writes this.', {
   ),
   version: text('Version of the gateway program.', { most: 64 }),
   nodeAddresses: list('Addresses of its node.', text('An address.', { least: 2, most: 45 }), { most: 64 }),
+  publicAddresses: list(
+    'Addresses by which other networks reach it, in force; none: it does not know them.',
+    text('An address.', { least: 2, most: 45 }),
+    { most: 16 },
+  ),
   tunMtu: integer('MTU of the interface of the gateway, in bytes.', { least: 0, most: 65535 }),
   offloads: list('Offloads of the kernel in use. Example: [tun-gso, udp-gro]', text('One of them.', { most: 64 }), {
     most: 32,
@@ -68,7 +73,7 @@ export const iprefGateway: KindTable = {
     },
     { name: 'Node', type: 'string', about: 'Its node.', path: '.spec.nodeName' },
     { name: 'Slices', type: 'string', about: 'Its slices of the encoding networks.', path: '.spec.slices' },
-    { name: 'Public', type: 'string', about: 'Its public addresses.', path: '.spec.publicAddresses' },
+    { name: 'Public', type: 'string', about: 'Its public addresses.', path: '.status.publicAddresses' },
     { name: 'Age', type: 'date', about: 'Time since it was made.', path: '.metadata.creationTimestamp' },
   ],
   name: { ...dnsName('Name of the object: that of its node.'), pattern: DNS_NAME },

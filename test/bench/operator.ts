@@ -209,6 +209,7 @@ function startGateway(store: KubernetesStore): { mappings: Map<string, string> }
       observe: () => ({
         version: 'bench',
         nodeAddresses: [],
+        publicAddresses: [],
         tunMtu: undefined,
         offloads: [],
         peers: [],

@@ -175,7 +175,15 @@ describe.skipIf(problem !== undefined)('the chart in an API server', { timeout: 
           setDomains: () => {},
           onReleased: () => {},
           observe: () => ({
-            ...{ version: '0', nodeAddresses: [], tunMtu: undefined, offloads: [], peers: [], unready: [] },
+            ...{
+              version: '0',
+              nodeAddresses: [],
+              publicAddresses: [],
+              tunMtu: undefined,
+              offloads: [],
+              peers: [],
+              unready: [],
+            },
             ...{ nodeNetwork: undefined, refusal: undefined },
           }),
         },

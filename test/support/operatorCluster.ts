@@ -206,7 +206,15 @@ readBack: ${inOneProcess ? '{mode: Off}' : `{servers: ["${server}"]}`}
         setDomains: () => {},
         onReleased: () => {},
         observe: () => ({
-          ...{ version: '0', nodeAddresses: [], tunMtu: undefined, offloads: [], peers: [], unready: [] },
+          ...{
+            version: '0',
+            nodeAddresses: [],
+            publicAddresses: [],
+            tunMtu: undefined,
+            offloads: [],
+            peers: [],
+            unready: [],
+          },
           ...{ nodeNetwork: undefined, refusal: undefined },
         }),
       },

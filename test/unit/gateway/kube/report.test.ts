@@ -7,6 +7,7 @@ const peer = { address: '203.0.113.2', verified: true, rttMilliseconds: 20, path
 const observation: Observation = {
   version: '1',
   nodeAddresses: [],
+  publicAddresses: [],
   tunMtu: 1400,
   offloads: [],
   peers: [peer],

@@ -39,6 +39,7 @@ class TestGateway {
   observation: Observation = {
     version: 'test',
     nodeAddresses: [],
+    publicAddresses: [],
     tunMtu: 1400,
     offloads: [],
     peers: [],
