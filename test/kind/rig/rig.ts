@@ -68,6 +68,7 @@ export async function openRig(): Promise<Rig> {
   })
   const image = await stage('image', buildImage)
   process.stdout.write(`        ${image}: ${await megabytesOf(image)} MB\n`)
+  await stage('a container of it from start to end (ipref version)', () => docker('run', '--rm', image, 'version'))
   await stage('image onto the nodes', () => loadImage([a, b], image))
   await stage('chart', async () => {
     // both to their end, whatever becomes of the other
