@@ -21,24 +21,22 @@ export async function run(checks: Checks): Promise<void> {
     })
     await checks.check('a line added to the hosts file is in force at once', async () => {
       editHosts(a, text => `${text}10.240.7.7 gateway-b #= ext 198.51.100.2 + 1\n`)
-      await eventually('ping to the new address', () => answers(client, '10.240.7.7'), { withinMs: 5000 })
+      await eventually('ping to the new address', () => answers(client, '10.240.7.7'))
       return undefined
     })
     await checks.check('an error in the hosts file is reported by line, and the rest stays', async () => {
       editHosts(a, text => `${text}10.240.7.8 wrong #= ext nonsense + + 1\n`)
       const line = readFileSync(a.hostsFile, 'utf8').trim().split('\n').length
-      const problem = await eventually('the problem in ipref status', async () => (await a.status()).problems[0], {
-        withinMs: 5000,
-      })
+      const problem = await eventually('the problem in ipref status', async () => (await a.status()).problems[0])
       expectThat(problem.includes(`${a.hostsFile}:${line}`), `it said: ${problem}`)
       await ping(client, '10.240.4.4')
       editHosts(a, text => text.replace(/^.*nonsense.*\n/m, ''))
-      await eventually('no problem any more', async () => (await a.status()).problems.length === 0, { withinMs: 5000 })
+      await eventually('no problem any more', async () => (await a.status()).problems.length === 0)
       return problem
     })
     await checks.check('a line taken away ends its mapping', async () => {
       editHosts(a, text => text.replace(/^10\.240\.7\.7 .*\n/m, ''))
-      await eventually('no ping', async () => !(await answers(client, '10.240.7.7')), { withinMs: 5000 })
+      await eventually('no ping', async () => !(await answers(client, '10.240.7.7')))
       return undefined
     })
     await checks.check('ipref status and ipref trace work from the command line', async () => {

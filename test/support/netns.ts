@@ -338,7 +338,7 @@ function startProgram(argv: readonly string[], logFile: string, env: NodeJS.Proc
     exited,
     hasExited: () => ended,
     log: () => readFileSync(logFile, 'utf8'),
-    async stop(signal = 'SIGTERM', killAfterMs = 5000) {
+    async stop(signal = 'SIGTERM', killAfterMs = 30_000) {
       if (ended) return exited
       child.kill(signal)
       const timer = setTimeout(() => child.kill('SIGKILL'), killAfterMs)
@@ -353,7 +353,7 @@ export async function eventually<T>(
   ask: () => Promise<T | undefined | false> | T | undefined | false,
   options: { withinMs?: number; everyMs?: number } = {},
 ): Promise<T> {
-  const deadline = Date.now() + (options.withinMs ?? 15_000)
+  const deadline = Date.now() + (options.withinMs ?? 60_000)
   let last: unknown
   for (;;) {
     try {

@@ -176,7 +176,7 @@ export async function exchange<Report extends { ok: boolean }>(
   host: Namespace,
   words: readonly (string | number)[],
 ): Promise<Report> {
-  const outcome = await host.run([process.execPath, TRAFFIC, ...words.map(String)], { timeoutMs: 20_000 })
+  const outcome = await host.run([process.execPath, TRAFFIC, ...words.map(String)], { timeoutMs: 60_000 })
   const text = outcome.stdout.trim()
   if (outcome.code !== 0) throw new Error(text || outcome.stderr.trim().slice(-500) || `exit code ${outcome.code}`)
   return JSON.parse(text) as Report
@@ -197,7 +197,7 @@ export function startStream(
       await eventually(`stream to ${address}`, () => running.log().includes('connected'))
     },
     end: async () => {
-      await running.stop('SIGTERM', 20_000)
+      await running.stop('SIGTERM', 60_000)
       return running.log().trim().split('\n').at(-1) ?? ''
     },
   }

@@ -54,7 +54,7 @@ interface Order {
 const CHUNK = 1 << 18
 const UDP_WINDOW = 16
 const UDP_PATIENCE_MS = 400
-const UDP_TRIES = 12
+const UDP_TRIES = 60
 
 /** The bytes that belong to a seed, made as they are needed: a key stream, so no two blocks are alike. */
 class Bytes {
