@@ -63,8 +63,11 @@ export class GatewayController {
 
   readonly reconcile = async (): Promise<{ againMs?: number } | undefined> => {
     const plan = this.#plan()
-    for (const change of plan.changes) await this.#apply(change)
+    const failures: unknown[] = []
+    // one that is refused keeps no other: while the kind itself is being deleted none can be made, and those that are there must be let go
+    for (const change of plan.changes) await this.#apply(change).catch(error => failures.push(error))
     this.#tell(plan.network)
+    if (failures.length > 0) throw failures[0]
     await this.#write(plan.network)
     // a node that is missing is looked at again when its time is over; a gateway that is being deleted, soon
     const waits = [

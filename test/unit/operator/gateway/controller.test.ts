@@ -1,13 +1,14 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { Cluster } from '../../../../operator/cluster.ts'
 import { Events } from '../../../../operator/events.ts'
 import { GatewayController } from '../../../../operator/gateway/reconcile.ts'
 import { parseConfig } from '../../../../resources/config.ts'
 import { DirectoryStore } from '../../../../resources/directoryStore.ts'
 import { NETWORK_KEY, NETWORK_NAME, parseNetwork } from '../../../../resources/network.ts'
+import { StoreError } from '../../../../resources/store.ts'
 import { ManualClock } from '../../../support/manualClock.ts'
 import { silentLog } from '../../../support/silentLog.ts'
 
@@ -149,6 +150,16 @@ describe('the gateway controller', () => {
     it('goes at once when no gateway is there that could clean', async () => {
       await remove()
       await controller.reconcile()
+      await until('it is gone', () => own() === undefined)
+    })
+
+    it('goes also while none can be made, as when the kind itself is being deleted', async () => {
+      await node('b')
+      await until('the other node', () => cluster.nodes().length === 2)
+      await remove()
+      const create = vi.spyOn(store, 'create').mockRejectedValue(new StoreError('Forbidden', 'create not allowed'))
+      await expect(controller.reconcile()).rejects.toThrow(/create not allowed/)
+      create.mockRestore()
       await until('it is gone', () => own() === undefined)
     })
 
