@@ -2,6 +2,7 @@
  * The quick start of README.md, command by command: its `sh quickstart` blocks run as they are, in one shell, with two clusters of their own beside the rig.
  *
  * What a registry would give has stand-ins: `kind create cluster` is test/cluster/kind-up, the image is the rig's, the web server and curl are the toolbox.
+ * kube-proxy works with nftables here; in the clusters of the rig it works with iptables.
  */
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -66,7 +67,7 @@ function environment(rig: Rig, folder: string, standIns: readonly string[]): str
   standIn(
     'kind',
     `case "$1 $2" in
-  'create cluster') exec '${join(CLUSTER_SCRIPTS, 'kind-up')}' "$4" 0 ;;
+  'create cluster') exec '${join(CLUSTER_SCRIPTS, 'kind-up')}' "$4" 0 --proxy-mode nftables ;;
   'load docker-image') exec '${kinds}' "$@" ${standIns.join(' ')} ;;
 esac
 exec '${kinds}' "$@"`,
