@@ -97,7 +97,9 @@ async function usesOf(cluster: Cluster): Promise<Map<string, Use>> {
     const { stats } = JSON.parse(await cluster.onNode(name, 'crictl stats -o json')) as { stats: Stats[] }
     for (const { attributes, cpu, memory } of stats) {
       const what = attributes.metadata.name
-      if (attributes.labels['io.kubernetes.pod.namespace'] !== NAMESPACE || !(what in count)) continue
+      // one that has ended is listed for a while, without numbers
+      if (attributes.labels['io.kubernetes.pod.namespace'] !== NAMESPACE || !(what in count) || !cpu || !memory)
+        continue
       uses.set(`${what}-${++count[what as keyof typeof count]}`, {
         memory: Number(memory.workingSetBytes.value),
         cpu: Number(cpu.usageCoreNanoSeconds.value),
@@ -110,8 +112,8 @@ async function usesOf(cluster: Cluster): Promise<Map<string, Use>> {
 
 interface Stats {
   attributes: { metadata: { name: string }; labels: Record<string, string> }
-  cpu: { timestamp: string; usageCoreNanoSeconds: { value: string } }
-  memory: { workingSetBytes: { value: string } }
+  cpu: { timestamp: string; usageCoreNanoSeconds: { value: string } } | null
+  memory: { workingSetBytes: { value: string } } | null
 }
 
 async function many(a: Cluster): Promise<string> {
