@@ -29,10 +29,10 @@ export async function run(checks: Checks, rig: Rig): Promise<void> {
     await checks.check('from kubectl apply to the first packet', () => first(a, client, i))
   await checks.check('memory and processor time of pods at rest', () => pods(a, 'at rest'))
   if (process.argv.includes('--figures')) {
+    await checks.check('throughput from pod to pod', () => throughput(rig, client))
     await checks.check(`${MANY} services`, () => many(a))
     await checks.check(`memory and processor time of pods at ${MANY} services`, () => pods(a, `${MANY} services`))
     await a.kubectl(['delete', 'namespace', `${PLACE}-many`, '--timeout=300s'], { timeoutMs: 320_000 }).catch(() => {})
-    await checks.check('throughput from pod to pod', () => throughput(rig, client))
   }
   await a.kubectl(['delete', 'namespace', PLACE, '--wait=false'])
 }
