@@ -52,7 +52,11 @@ async function main(argv: readonly string[]): Promise<number> {
 async function runAll(checks: Checks, files: readonly string[]): Promise<void> {
   let rig: Rig | undefined
   await checks.check('the rig: two clusters with our chart', async () => {
-    rig = await openRig()
+    rig = await openRig().catch(async (error: Error) => {
+      say(`${error.message}\n        once more, from nothing`)
+      await closeRig()
+      return openRig()
+    })
     return undefined
   })
   const again: string[] = []
