@@ -10,10 +10,12 @@
  *
  * The last line makes a cut file known as one, whole lines missing or not. A field that is not known is refused: a newer version has another number.
  */
+
 import { createHash } from 'node:crypto'
 import { type AddressWords, formatWords, parseAddress, wordsFromBytes } from '../ipref/address.ts'
 import { parseIprefAddress } from '../ipref/iprefAddress.ts'
 import { formatReference, parseReference, referenceFromWords, wordsFromReference } from '../ipref/reference.ts'
+import { nameOfClaim, referenceOf } from '../resources/claims.ts'
 import { API_VERSION, type IprefReference, type KubeObject } from '../resources/kinds.ts'
 import { problemText } from '../resources/schema/check.ts'
 import { validate } from '../resources/schema/tables.ts'
@@ -83,11 +85,12 @@ function encode(entry: Entry): object {
   return { local: formatWords(local), remote, expires: timestamp(expires * 1000) }
 }
 
-function encodeReference({ metadata, spec }: IprefReference): object {
+function encodeReference(claim: IprefReference): object {
+  const { metadata, spec } = claim
   const { namespace, name, uid, slot, family, releasedAt } = spec
   const { annotations } = metadata
   return {
-    reference: formatReference(BigInt(`0x${metadata.name}`)),
+    reference: referenceOf(claim),
     of: `${namespace}/${name}`,
     ...{ slot, family, uid },
     ...(releasedAt === undefined ? {} : { releasedAt }),
@@ -222,7 +225,7 @@ function decodeReference(value: Record<string, unknown>): Entry | string {
   if (parsed === undefined || name === undefined || Object.keys(more).length > 0)
     return 'no reference: reference, of, slot, family, uid'
   const spec = { namespace, name, uid, slot, family, ...(releasedAt === undefined ? {} : { releasedAt }) }
-  const metadata = { name: parsed.toString(16), ...(annotations === undefined ? {} : { annotations }) }
+  const metadata = { name: nameOfClaim(parsed), ...(annotations === undefined ? {} : { annotations }) }
   const reference = { apiVersion: API_VERSION, kind: 'IprefReference', metadata, spec } as unknown as IprefReference
   const problem = validate('IprefReference', reference)[0]
   return problem ? problemText(problem) : { what: 'reference', reference }

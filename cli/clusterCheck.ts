@@ -8,7 +8,9 @@
  *
  * With a folder, "where a gateway runs" is this host.
  */
+
 import type { IprefPeer, Node, Pod } from '../resources/kinds.ts'
+import { isReadyPod } from '../resources/pods.ts'
 import { fixOf } from '../resources/reasons.ts'
 import type { ResourceStore } from '../resources/store.ts'
 import type { Step } from '../runtime/steps.ts'
@@ -150,7 +152,7 @@ class Pods {
     if (args.values.has('manifests')) return local()
     const { pods, problem } = await this.#list()
     const holder = await this.#holder()
-    const pod = pods.find(one => isReady(one) && one.spec?.nodeName === holder) ?? pods.find(isReady)
+    const pod = pods.find(one => isReadyPod(one) && one.spec?.nodeName === holder) ?? pods.find(isReadyPod)
     if (!pod) {
       const what = problem ?? {
         what: 'gateway',
@@ -226,16 +228,12 @@ class Pods {
   }
 }
 
-function isReady({ status }: Pod): boolean {
-  return status?.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True') === true
-}
-
 /** A pod that does not run says why here, since nothing can be run in it; with the runtime, for some refuse what a gateway needs (decisions.md 33). */
 export function stepOfPod(pod: Pod, nodes: readonly Node[]): Step {
   const what = `pod ${pod.metadata.name}`
   const [container] = pod.status?.containerStatuses ?? []
   if (container?.state?.running || (!container && pod.status?.phase === 'Running'))
-    return { what, ok: true, detail: `runs${isReady(pod) ? '' : ', and is not ready'}` }
+    return { what, ok: true, detail: `runs${isReadyPod(pod) ? '' : ', and is not ready'}` }
   const { waiting, terminated } = container?.state ?? {}
   const last = terminated ?? container?.lastState?.terminated
   const runtime = nodes.find(node => node.metadata.name === pod.spec?.nodeName)?.status?.nodeInfo

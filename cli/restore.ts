@@ -5,6 +5,7 @@
  *                              ├─► references ──► API server, or folder (restoreReferences.ts)
  *                              └─► objects ──► YAML for `kubectl apply`: what was withdrawn since must not come back unasked
  */
+import { referenceOf } from '../resources/claims.ts'
 import type { IprefGateway } from '../resources/kinds.ts'
 import { writeYaml } from '../runtime/yaml.ts'
 import { type Arguments, asksForHelp, fail, parseCommand, say } from './arguments.ts'
@@ -12,15 +13,7 @@ import { DEFAULT_DATA, dataFolder } from './backup.ts'
 import type { BackupContent, BackupObject } from './backupFile.ts'
 import { readBackup } from './backupStorage.ts'
 import { type ClusterSettings, clusterFlags, clusterSettings, openCluster } from './clusterStore.ts'
-import {
-  haveBeenSeen,
-  ownerOf,
-  placeOf,
-  planReferences,
-  readHere,
-  referenceText,
-  restoreReferences,
-} from './restoreReferences.ts'
+import { haveBeenSeen, ownerOf, placeOf, planReferences, readHere, restoreReferences } from './restoreReferences.ts'
 
 const SEEN_WITHIN_S = 10
 const LOOK_MS = 200
@@ -113,7 +106,7 @@ async function restoreReferencesOf(
     if (args.switches.has('dry-run')) {
       const plan = planReferences(references, await readHere(store))
       for (const verdict of plan) {
-        const text = referenceText(verdict.claim)
+        const text = referenceOf(verdict.claim)
         if (verdict.do === 'create') say(`would restore: ${text} for ${placeOf(verdict.claim)}`)
         else if (verdict.do === 'conflict') say(`conflict: ${text} ${verdict.why}`)
       }
@@ -124,7 +117,7 @@ async function restoreReferencesOf(
       return count('conflict')
     }
     const { created, there, conflicts } = await restoreReferences(store, references)
-    for (const { claim, why } of conflicts) say(`conflict: ${referenceText(claim)} ${why}`)
+    for (const { claim, why } of conflicts) say(`conflict: ${referenceOf(claim)} ${why}`)
     say(`references: ${created.length} restored, ${there} there already, ${conflicts.length} conflicts`)
     if (created.length > 0)
       say(await whoKnows(() => haveBeenSeen(store, created), Number(args.values.get('wait') ?? SEEN_WITHIN_S)))

@@ -7,7 +7,7 @@
  * that is here is changed. A claim comes back with the owner that it had. It waits for an IprefService of that name: the operator gives it to it, or lets it
  * go when `referenceHoldTime` is over.
  */
-import { formatReference } from '../ipref/reference.ts'
+import { referenceOf } from '../resources/claims.ts'
 import type { IprefReference, IprefService } from '../resources/kinds.ts'
 import { type ResourceStore, StoreError } from '../resources/store.ts'
 
@@ -38,8 +38,8 @@ function whyNot(
   other: IprefReference | undefined,
   mappers: ReadonlyMap<string, readonly string[]>,
 ): string | undefined {
-  if (other && isInUse(claim)) return `cannot be of ${placeOf(claim)}, which has ${referenceText(other)} here`
-  const users = mappers.get(referenceText(claim)) ?? []
+  if (other && isInUse(claim)) return `cannot be of ${placeOf(claim)}, which has ${referenceOf(other)} here`
+  const users = mappers.get(referenceOf(claim)) ?? []
   return users.length === 0 || users.includes(ownerOf(claim)) ? undefined : `is in use by ${users[0]} here`
 }
 
@@ -54,10 +54,6 @@ function mappersOf(services: readonly IprefService[]): Map<string, string[]> {
 
 function isInUse({ spec }: IprefReference): boolean {
   return spec.releasedAt === undefined
-}
-
-export function referenceText({ metadata }: IprefReference): string {
-  return formatReference(BigInt(`0x${metadata.name}`))
 }
 
 export function ownerOf({ spec }: IprefReference): string {

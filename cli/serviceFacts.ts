@@ -2,7 +2,9 @@
  * Everything that a trace of one IprefService goes by, read from the store: the object, its target, its claims, the gateways. What may not be read is absent, and
  * the steps that need it say less.
  */
+
 import { parseReference } from '../ipref/reference.ts'
+import { nameOfClaim } from '../resources/claims.ts'
 import type {
   EndpointSlice,
   IprefGateway,
@@ -143,7 +145,7 @@ async function readClaims(
   for (const { reference } of status?.mappings ?? []) {
     const value = parseReference(reference)
     if (value === undefined) continue
-    const claim = await ifAllowed(store.get('IprefReference', { name: value.toString(16) }))
+    const claim = await ifAllowed(store.get('IprefReference', { name: nameOfClaim(value) }))
     if (claim === 'Forbidden') return undefined
     claims.set(reference, claim)
   }

@@ -6,6 +6,7 @@
  * Conditions say what the operator found out; beside them, what can be looked at is looked at afresh: pods, claims, reports of gateways, and the records at
  * servers of the zones. Decides nothing and writes nothing.
  */
+
 import { formatRcode, Rcode, Type } from '../dns/constants.ts'
 import { type Message, rcodeOf, stringsOf } from '../dns/message.ts'
 import { lowerName, type Name, parseName } from '../dns/name.ts'
@@ -13,6 +14,7 @@ import type { Server } from '../dns/query.ts'
 import type { TraceReport } from '../gateway/controlReports.ts'
 import { formatAddress } from '../ipref/address.ts'
 import type { Condition, EndpointSlice, IprefGateway, IprefService, Lease, ServiceMapping } from '../resources/kinds.ts'
+import { isReadyPod } from '../resources/pods.ts'
 import { fixOf } from '../resources/reasons.ts'
 import { compareVersions, versionOfMappings } from '../resources/view.ts'
 import { Steps, verdictOf } from '../runtime/steps.ts'
@@ -135,9 +137,7 @@ function sayPods({ object, slices, pods }: ServiceFacts, steps: Steps): void {
   const { target } = object.spec
   if (target.address !== undefined) return
   const ready = target.pods
-    ? pods
-        .filter(pod => pod.status?.conditions?.some(one => one.type === 'Ready' && one.status === 'True'))
-        .map(shownPod)
+    ? pods.filter(isReadyPod).map(shownPod)
     : readyEndpoints(slices).map(address => {
         const pod = pods.find(one => one.status?.podIPs?.some(({ ip }) => ip === address))
         return pod ? shownPod(pod) : address

@@ -22,7 +22,7 @@ import {
 import { Fault, faultNames } from '../ipref/faults.ts'
 import { encodeReferences, wordsFromReference } from '../ipref/reference.ts'
 import { type Handler, serveControl } from '../runtime/controlSocket.ts'
-import { healthPages, servePages } from '../runtime/http.ts'
+import { healthPages, metricsPage, servePages } from '../runtime/http.ts'
 import type { Logger } from '../runtime/log.ts'
 import { answerCheck, answerEncode, type CheckParts } from './checkRequests.ts'
 import type { GatewayConfig } from './config.ts'
@@ -689,17 +689,12 @@ export class Gateway {
     })
     this.#ends.push(() => metrics.stop())
     if (metricsAt) {
-      const server = await servePages(metricsAt, {
-        '/metrics': async () => ({
-          status: 200,
-          type: 'text/plain; version=0.0.4; charset=utf-8',
-          body:
-            (await metrics.render()) +
-            this.#resolverMetrics() +
-            renderPublishMetrics(this.#zones?.counts(), this.#agent?.counts()) +
-            (this.#kube?.metrics() ?? ''),
-        }),
-      })
+      const render = async () =>
+        (await metrics.render()) +
+        this.#resolverMetrics() +
+        renderPublishMetrics(this.#zones?.counts(), this.#agent?.counts()) +
+        (this.#kube?.metrics() ?? '')
+      const server = await servePages(metricsAt, metricsPage(render))
       this.#ends.push(() => server.close())
     }
     if (healthAt) {

@@ -8,9 +8,11 @@
  * stay, with their status: they are people's. So do IprefGateways that a person has written into. Kinds that are gone already have no objects.
  * One that acts alone: nothing else may write the same objects meanwhile.
  */
+
 import { type Config, parseConfig } from '../resources/config.ts'
-import type { DaemonSet, IprefGateway, IprefService, KindName, Kinds, LabelSelector, Pod } from '../resources/kinds.ts'
+import type { DaemonSet, IprefGateway, IprefService, KindName, Kinds, LabelSelector } from '../resources/kinds.ts'
 import { NETWORK_NAME } from '../resources/network.ts'
+import { isReadyPod } from '../resources/pods.ts'
 import { type Key, type ResourceStore, StoreError } from '../resources/store.ts'
 import { type Clock, timestamp } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/log.ts'
@@ -258,7 +260,7 @@ class Cleanup {
       namespace: this.#settings.namespace,
       labelSelector: selectorText(spec?.selector),
     })
-    const late = pods.filter(pod => !isReady(pod)).map(({ spec: of }) => of?.nodeName ?? 'a node')
+    const late = pods.filter(pod => !isReadyPod(pod)).map(({ spec: of }) => of?.nodeName ?? 'a node')
     const { desiredNumberScheduled = 0, numberReady = 0 } = status ?? {}
     const which = late.length > 0 ? ` (${late.sort().join(', ')})` : ''
     this.#problems.push(
@@ -380,8 +382,4 @@ function selectorText(selector: LabelSelector | undefined): string {
 function isDone({ metadata, status }: DaemonSet): boolean {
   const { observedGeneration = 0, desiredNumberScheduled = 0, numberReady = 0 } = status ?? {}
   return observedGeneration >= (metadata.generation ?? 1) && numberReady >= desiredNumberScheduled
-}
-
-function isReady({ status }: Pod): boolean {
-  return status?.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True') ?? false
 }

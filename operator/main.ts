@@ -5,7 +5,7 @@ import { DirectoryStore } from '../resources/directoryStore.ts'
 import { KubernetesStore } from '../resources/kubernetesStore.ts'
 import type { ResourceStore } from '../resources/store.ts'
 import { systemClock } from '../runtime/clock.ts'
-import { healthPages, servePages } from '../runtime/http.ts'
+import { healthPages, metricsPage, servePages } from '../runtime/http.ts'
 import { createLogger, type Logger } from '../runtime/log.ts'
 import { cleanUp } from './cleanup.ts'
 import { Operator } from './operator.ts'
@@ -40,7 +40,15 @@ export async function main(argv: readonly string[]): Promise<number> {
           )
         ).close,
       )
-    if (metrics) ends.push((await servePages(metrics, metricsPage(operator))).close)
+    if (metrics)
+      ends.push(
+        (
+          await servePages(
+            metrics,
+            metricsPage(() => operator.metrics.render()),
+          )
+        ).close,
+      )
     await operator.start()
     const signal = await untilSignal()
     log.info({ signal }, 'operator ends; what is published stays')
@@ -81,16 +89,6 @@ function openStore(config: OperatorConfig, log: Logger): Promise<ResourceStore> 
     hadProblems = problems.length > 0
   }
   return DirectoryStore.open(manifests, { onProblems })
-}
-
-function metricsPage(operator: Operator) {
-  return {
-    '/metrics': async () => ({
-      status: 200,
-      type: 'text/plain; version=0.0.4; charset=utf-8',
-      body: await operator.metrics.render(),
-    }),
-  }
 }
 
 function versionOf(): string {

@@ -36,6 +36,12 @@ function closeServer(server: Server): void {
   server.closeAllConnections()
 }
 
+/** /metrics, in the text format of Prometheus. */
+export function metricsPage(render: () => Promise<string> | string): Record<string, Page> {
+  const type = 'text/plain; version=0.0.4; charset=utf-8'
+  return { '/metrics': async () => ({ status: 200, type, body: await render() }) }
+}
+
 /** /healthz: the process answers. /readyz: it does its work, or the reasons why not, one a line. */
 export function healthPages(reasons: () => readonly string[]): Record<string, Page> {
   return {

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { formatAddress } from '../../ipref/address.ts'
 import { formatReference } from '../../ipref/reference.ts'
-import { servePages } from '../../runtime/http.ts'
+import { metricsPage, servePages } from '../../runtime/http.ts'
 import { createLogger } from '../../runtime/log.ts'
 import { Poller } from '../sys/poller.ts'
 import { Agent } from './agent.ts'
@@ -37,7 +37,8 @@ export async function main(argv: readonly string[]): Promise<number> {
   let pages: { close(): Promise<void> | void } | undefined
   try {
     await agent.start()
-    pages = config.metrics && (await serveMetrics(config.metrics, agent))
+    const metrics = metricsPage(() => renderPublishMetrics(undefined, agent.counts()))
+    pages = config.metrics && (await servePages(config.metrics, metrics))
     log.info(
       { sources: agent.status().map(s => s.source), mapper: config.devmode ? null : config.agent.mapperSocket },
       'DNS agent started',
@@ -53,13 +54,6 @@ export async function main(argv: readonly string[]): Promise<number> {
     await agent.stop()
     poller.close()
   }
-}
-
-function serveMetrics(at: { host: string; port: number }, agent: Agent) {
-  const body = () => renderPublishMetrics(undefined, agent.counts())
-  return servePages(at, {
-    '/metrics': () => ({ status: 200, type: 'text/plain; version=0.0.4; charset=utf-8', body: body() }),
-  })
 }
 
 function versionOf(): string {

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { parseName } from '../../dns/name.ts'
 import { formatAddress } from '../../ipref/address.ts'
 import { serveControl } from '../../runtime/controlSocket.ts'
-import { healthPages, servePages } from '../../runtime/http.ts'
+import { healthPages, metricsPage, servePages } from '../../runtime/http.ts'
 import { createLogger, type Logger } from '../../runtime/log.ts'
 import { verdictOf } from '../../runtime/steps.ts'
 import { parseResolverConfig, type ResolverProgramConfig } from './resolverConfig.ts'
@@ -47,10 +47,8 @@ async function start(config: ResolverProgramConfig, log: Logger, ends: (() => vo
   await serveTraces(host, config, log, ends)
   const { metrics, health } = config
   if (metrics) {
-    const body = () => renderResolverMetrics(name => host.stat(name), host.restarts)
-    const pages = await servePages(metrics, {
-      '/metrics': () => ({ status: 200, type: 'text/plain; version=0.0.4; charset=utf-8', body: body() }),
-    })
+    const render = () => renderResolverMetrics(name => host.stat(name), host.restarts)
+    const pages = await servePages(metrics, metricsPage(render))
     ends.push(() => pages.close())
   }
   if (health) {

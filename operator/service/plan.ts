@@ -8,7 +8,8 @@
  * - References are never changed: a slot has the one that was claimed for it, also by an object of this name that is gone.
  * - A claim that nothing is mapped with is let go, not given away: it waits for its slot, or until the hold time is over where another took its place.
  */
-import { formatReference } from '../../ipref/reference.ts'
+
+import { referenceOf } from '../../resources/claims.ts'
 import type { IprefReference, IprefService, ServiceMapping } from '../../resources/kinds.ts'
 import { isNameProblem, type NameProblem, type Names } from '../../resources/names.ts'
 import type { Finding } from '../conditions.ts'
@@ -288,12 +289,4 @@ function letGo(plan: ServicePlan, input: PlanInput, waitMs: number | undefined):
     else if (addressesOf(reference).length === 0) plan.changes.push({ do: 'forget', claim })
   }
   return waits.length === 0 ? plan : { ...plan, againMs: Math.max(1000, Math.min(...waits)) }
-}
-
-export function referenceOf(claim: IprefReference): string {
-  return formatReference(BigInt(`0x${claim.metadata.name}`))
-}
-
-export function nameOfClaim(reference: bigint): string {
-  return reference.toString(16)
 }

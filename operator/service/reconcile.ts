@@ -8,7 +8,9 @@
  * Every write carries the resourceVersion of what was decided on, or is the creation of a claim; a crash between any two leaves something that the next
  * pass brings in order. Level-triggered; nothing here depends on which event came.
  */
+
 import { isDeepStrictEqual } from 'node:util'
+import { referenceOf } from '../../resources/claims.ts'
 import type {
   Condition,
   IprefGateway,
@@ -24,7 +26,7 @@ import type { Finding } from '../conditions.ts'
 import type { Events } from '../events.ts'
 import { SurroundingsCache } from '../surroundings.ts'
 import { gather } from './gather.ts'
-import { planService, referenceOf, type ServicePlan } from './plan.ts'
+import { planService, type ServicePlan } from './plan.ts'
 import type { ReferenceBook } from './references.ts'
 import { statusOf } from './status.ts'
 

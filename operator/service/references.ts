@@ -6,14 +6,16 @@
  *
  * What was written here is remembered until the watch has shown it, so that a decision made before that does not claim twice.
  */
+
 import { randomFillSync } from 'node:crypto'
 import { isStaticReference } from '../../ipref/lifetimes.ts'
 import { parseReference } from '../../ipref/reference.ts'
+import { nameOfClaim, referenceOf } from '../../resources/claims.ts'
 import { API_VERSION, type IprefReference, type IprefReferenceSpec, type IprefService } from '../../resources/kinds.ts'
 import { type Change, type ResourceStore, StoreError } from '../../resources/store.ts'
 import { timestamp } from '../../runtime/clock.ts'
 import { ByKey } from '../byKey.ts'
-import { type ClaimChange, nameOfClaim, referenceOf } from './plan.ts'
+import type { ClaimChange } from './plan.ts'
 import { LAST_HOLDER, lastHolderText } from './slots.ts'
 
 const TRIES = 16

@@ -9,6 +9,7 @@
  * Targets are claims and are bounded (design.md section 7, decisions.md 25): an EndpointSlice written by hand can name any address, so an endpoint
  * counts as what the pods say, not as what it says itself; a ClusterIP in front of such endpoints is no way around that.
  */
+
 import {
   formatAddress,
   formatPrefix,
@@ -18,6 +19,7 @@ import {
   prefixContains,
 } from '../../ipref/address.ts'
 import type { EndpointSlice, IprefService, LabelSelector, Pod, PortRule, Service } from '../../resources/kinds.ts'
+import { isReadyPod } from '../../resources/pods.ts'
 import { matchesLabels } from '../../resources/selectors.ts'
 
 /** Slots of one object: more endpoints than this are not published. */
@@ -228,7 +230,7 @@ function podTargets(input: TargetInput, selector: LabelSelector): TargetsFound |
   const wanted: WantedAddress[] = []
   const refusals: string[] = []
   for (const pod of pods) {
-    if (!matchesLabels(selector, pod.metadata.labels ?? {}) || !isReadyPod(pod)) continue
+    if (!matchesLabels(selector, pod.metadata.labels ?? {}) || !takesTraffic(pod)) continue
     for (const address of addressesOf(pod)) {
       const why = whyNotPod(pod, address)
       if (why) refusals.push(`pod ${pod.metadata.name}: ${why}`)
@@ -252,12 +254,8 @@ function podTargets(input: TargetInput, selector: LabelSelector): TargetsFound |
   return outcome(wanted, refusals, 'no ready pod of this namespace matches the selector')
 }
 
-function isReadyPod(pod: Pod): boolean {
-  return (
-    pod.metadata.deletionTimestamp === undefined &&
-    pod.status?.phase === 'Running' &&
-    pod.status.conditions?.some(c => c.type === 'Ready' && c.status === 'True') === true
-  )
+function takesTraffic(pod: Pod): boolean {
+  return pod.metadata.deletionTimestamp === undefined && pod.status?.phase === 'Running' && isReadyPod(pod)
 }
 
 // ---- target.address

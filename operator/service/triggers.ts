@@ -11,8 +11,10 @@
  *
  * Nothing of a Namespace is decided on: its end deletes its objects, which is a change of each.
  */
+
 import { isDeepStrictEqual } from 'node:util'
 import { familyOf, type Prefix, parseAddress, parsePrefix, prefixContains } from '../../ipref/address.ts'
+import { referenceOf } from '../../resources/claims.ts'
 import type { EndpointSlice, IprefGateway, IprefReference, IprefService, Pod } from '../../resources/kinds.ts'
 import { matchesLabels } from '../../resources/selectors.ts'
 import type { Change } from '../../resources/store.ts'
@@ -27,7 +29,6 @@ import {
   isSameNode,
   networksOfNode,
 } from '../surroundings.ts'
-import { referenceOf } from './plan.ts'
 import { addressesInUse, canonical } from './targets.ts'
 
 type Keys = Set<string>

@@ -7,7 +7,7 @@
  * Both kinds come in watches of their own, so only what one of them says by itself is judged as it comes; what both say is judged by `open`, at rest.
  */
 import { keyOf } from '../../operator/byKey.ts'
-import { referenceOf } from '../../operator/service/plan.ts'
+import { referenceOf } from '../../resources/claims.ts'
 import type { IprefReference, IprefService } from '../../resources/kinds.ts'
 import type { Change, ResourceStore } from '../../resources/store.ts'
 

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
-import { type PlanInput, planService, referenceOf } from '../../../../operator/service/plan.ts'
+import { type PlanInput, planService } from '../../../../operator/service/plan.ts'
 import { LAST_HOLDER, lastHolderText } from '../../../../operator/service/slots.ts'
 import type { TargetsFound, WantedAddress } from '../../../../operator/service/targets.ts'
+import { referenceOf } from '../../../../resources/claims.ts'
 import {
   API_VERSION,
   type IprefReference,

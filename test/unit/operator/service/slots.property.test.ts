@@ -4,9 +4,10 @@
  */
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { nameOfClaim, planService, referenceOf } from '../../../../operator/service/plan.ts'
+import { planService } from '../../../../operator/service/plan.ts'
 import { LAST_HOLDER, lastHolderText } from '../../../../operator/service/slots.ts'
 import type { WantedAddress } from '../../../../operator/service/targets.ts'
+import { nameOfClaim, referenceOf } from '../../../../resources/claims.ts'
 import {
   API_VERSION,
   type IprefReference,
