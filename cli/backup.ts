@@ -9,7 +9,7 @@ import type { ResourceStore } from '../resources/store.ts'
 import { type Arguments, asksForHelp, fail, parseCommand, say } from './arguments.ts'
 import { BackupLines, type BackupObject, type Entry } from './backupFile.ts'
 import { writeBackup } from './backupStorage.ts'
-import { type ClusterSettings, clusterFlags, clusterSettings, openCluster } from './clusterStore.ts'
+import { CLUSTER_PLACE_USAGE, type ClusterSettings, clusterSettings, openCluster, placeFlags } from './clusterStore.ts'
 
 export const DEFAULT_DATA = '/var/lib/ipref'
 /** What kubectl keeps for itself, as long as the object. */
@@ -23,8 +23,7 @@ export const USAGE = `usage: ipref backup [FILE] [-data FOLDER]
   ipref backup                   to standard output
 
   -data FOLDER          where the gateway keeps its mappings; default: ${DEFAULT_DATA}
-  -kube                 the cluster of $KUBECONFIG, ~/.kube/config, or the pod's service account
-  -kubeconfig FILE      the cluster of this file; -context NAME: another than its current one
+${CLUSTER_PLACE_USAGE}
   -manifests FOLDER     no cluster: the references kept below this folder
 
 FILE is readable by its owner alone, and replaced when it is whole. ipref restore puts it back.`
@@ -32,8 +31,8 @@ FILE is readable by its owner alone, and replaced when it is whole. ipref restor
 export async function runBackup(argv: readonly string[]): Promise<number> {
   if (asksForHelp(argv)) return say(USAGE)
   const args = parseCommand(argv, {
-    text: ['data', 'kubeconfig', 'context', 'manifests'],
-    switches: clusterFlags.switches.filter(name => name === 'kube'),
+    text: ['data', ...placeFlags.text],
+    switches: placeFlags.switches,
   })
   if (typeof args === 'string') return fail('backup', args, 2)
   if (args.rest.length > 1) return fail('backup', USAGE, 2)

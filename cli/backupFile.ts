@@ -10,7 +10,6 @@
  *
  * The last line makes a cut file known as one, whole lines missing or not. A field that is not known is refused: a newer version has another number.
  */
-
 import { createHash } from 'node:crypto'
 import { type AddressWords, formatWords, parseAddress, wordsFromBytes } from '../ipref/address.ts'
 import { parseIprefAddress } from '../ipref/iprefAddress.ts'

@@ -19,7 +19,7 @@ import {
   parseCommand,
   say,
 } from './arguments.ts'
-import { type Checked, Exit, exitCodeOf, renderChecked, renderJunit } from './checkReports.ts'
+import { type Checked, exitCodeOf, NOT_CHECKED, renderChecked, renderJunit } from './checkReports.ts'
 import { type CheckPorts, checkSubject } from './checkSubject.ts'
 import { CLUSTER_USAGE, clusterFlags, clusterSettings } from './clusterStore.ts'
 import { lookUp, systemServers } from './lookUp.ts'
@@ -62,11 +62,11 @@ export async function runCheck(argv: readonly string[], checkHost: CheckHost): P
     switches: ['json', ...clusterFlags.switches],
     short: clusterFlags.short,
   })
-  if (typeof args === 'string') return fail('check', args, Exit.notChecked)
+  if (typeof args === 'string') return fail('check', args, NOT_CHECKED)
   const tcp = args.values.has('tcp') ? parsePorts(args.values.get('tcp')!) : []
-  if (!tcp) return fail('check', `-tcp ${args.values.get('tcp')}: no list of ports, such as 80,443`, Exit.notChecked)
+  if (!tcp) return fail('check', `-tcp ${args.values.get('tcp')}: no list of ports, such as 80,443`, NOT_CHECKED)
   const settings = clusterSettings(args)
-  if (settings && 'problem' in settings) return fail('check', settings.problem, Exit.notChecked)
+  if (settings && 'problem' in settings) return fail('check', settings.problem, NOT_CHECKED)
   try {
     const here = { args, tcp, checkHost }
     const checked = settings
@@ -77,7 +77,7 @@ export async function runCheck(argv: readonly string[], checkHost: CheckHost): P
     const text = args.switches.has('json') ? JSON.stringify(checked, null, 2) : renderChecked(checked)
     return say(text, exitCodeOf(checked))
   } catch (error) {
-    return fail('check', (error as Error).message, Exit.notChecked)
+    return fail('check', (error as Error).message, NOT_CHECKED)
   }
 }
 

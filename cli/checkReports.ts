@@ -1,11 +1,8 @@
 /**
- * What `ipref check` found, as text, as JUnit XML, and as an exit code. Pure.
- *
- *   ok    ping   1.2ms  198.51.100.2 + 22 (10.241.9.67) answers 3 of 3
- *   warn  port          198.51.100.2 sends from UDP port 5001, not 1045: a NAT there changes it
- *   FAIL  TCP 81        10.241.9.67: refused: nothing listens at that port
+ * What `ipref check` found, as text (stepLines.ts), as JUnit XML, and as an exit code. Pure.
  */
 import type { Step } from '../runtime/steps.ts'
+import { exitCodeOfSteps, stepLines } from './stepLines.ts'
 
 /** One thing that was checked: a name, a peer, the node; its steps in order. */
 export interface Checked {
@@ -13,20 +10,11 @@ export interface Checked {
   steps: Step[]
 }
 
-export const Exit = { right: 0, wrong: 1, notChecked: 2 } as const
+/** Exit code: it could not be checked; else as stepLines.ts says. */
+export const NOT_CHECKED = 2
 
-/** Warnings are not wrong. Nothing checked at all is. */
 export function exitCodeOf(all: readonly Checked[]): number {
-  const steps = all.flatMap(one => one.steps)
-  return steps.length > 0 && steps.every(step => step.ok) ? Exit.right : Exit.wrong
-}
-
-function outcomeOf({ ok, warns }: Step): 'ok' | 'warn' | 'FAIL' {
-  return ok ? (warns ? 'warn' : 'ok') : 'FAIL'
-}
-
-function timeOf({ ms }: Step): string {
-  return ms === undefined ? '' : `${ms.toFixed(1)}ms`
+  return exitCodeOfSteps(all.flatMap(one => one.steps))
 }
 
 // ---- for people
@@ -36,13 +24,7 @@ export function renderChecked(all: readonly Checked[]): string {
 }
 
 function linesOf({ subject, steps }: Checked): string[] {
-  const whatWidth = Math.max(0, ...steps.map(step => step.what.length))
-  const timeWidth = Math.max(0, ...steps.map(step => timeOf(step).length))
-  const lines = steps.map(step => {
-    const time = timeWidth > 0 ? `${timeOf(step).padStart(timeWidth)}  ` : ''
-    return printable(`${outcomeOf(step).padEnd(4)}  ${step.what.padEnd(whatWidth)}  ${time}${step.detail}`)
-  })
-  return [...lines, ...verdictOf({ subject, steps }).map(printable)]
+  return [...stepLines(steps), ...verdictOf({ subject, steps })].map(printable)
 }
 
 /** The first thing that is wrong, and what to do about it; else what is to be looked at. */

@@ -8,8 +8,8 @@
  *
  * With a folder, "where a gateway runs" is this host.
  */
-
 import type { IprefPeer, Node, Pod } from '../resources/kinds.ts'
+import { UPLINK_NAME } from '../resources/network.ts'
 import { isReadyPod } from '../resources/pods.ts'
 import { fixOf } from '../resources/reasons.ts'
 import type { ResourceStore } from '../resources/store.ts'
@@ -24,7 +24,6 @@ import { findService } from './serviceFacts.ts'
 
 const GATEWAY_PODS = 'app.kubernetes.io/name=ipref,app.kubernetes.io/component=gateway'
 const PEERS = /^(iprefpeers?|peer)\//i
-const UPLINK_LEASE = 'ipref-uplink'
 const MOST_PODS = 50
 
 export interface ClusterCheckWanted {
@@ -170,7 +169,7 @@ class Pods {
   /** Node of the gateway that carries all packets, where one does: the others are silent towards peers. */
   async #holder(): Promise<string | undefined> {
     const namespace = this.#wanted.settings.operatorNamespace
-    const lease = await ifAllowed(this.#store.get('Lease', { namespace, name: UPLINK_LEASE }))
+    const lease = await ifAllowed(this.#store.get('Lease', { namespace, name: UPLINK_NAME }))
     const name = lease === 'Forbidden' ? undefined : lease?.spec?.holderIdentity
     if (name === undefined) return undefined
     const gateway = await ifAllowed(this.#store.get('IprefGateway', { name }))

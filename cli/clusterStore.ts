@@ -7,14 +7,24 @@ import type { Network } from '../resources/network.ts'
 import { type Key, type ResourceStore, StoreError, type WatchOptions } from '../resources/store.ts'
 import type { Arguments, CommandOptions } from './arguments.ts'
 
+/** Which cluster, or which folder. */
+export const placeFlags = {
+  text: ['kubeconfig', 'context', 'manifests'],
+  switches: ['kube'],
+} as const satisfies CommandOptions
+
+/** And which of its objects. */
 export const clusterFlags = {
-  text: ['kubeconfig', 'context', 'manifests', 'namespace', 'operator-namespace'],
-  switches: ['kube', 'all-namespaces'],
+  text: [...placeFlags.text, 'namespace', 'operator-namespace'],
+  switches: [...placeFlags.switches, 'all-namespaces'],
   short: { n: 'namespace', A: 'all-namespaces' },
 } as const satisfies CommandOptions
 
-export const CLUSTER_USAGE = `  -kube                 the cluster of $KUBECONFIG, ~/.kube/config, or the pod's service account
-  -kubeconfig FILE      the cluster of this file; -context NAME: another than its current one
+/** Of `placeFlags`, but for the folder, of which each command wants something else. */
+export const CLUSTER_PLACE_USAGE = `  -kube                 the cluster of $KUBECONFIG, ~/.kube/config, or the pod's service account
+  -kubeconfig FILE      the cluster of this file; -context NAME: another than its current one`
+
+export const CLUSTER_USAGE = `${CLUSTER_PLACE_USAGE}
   -manifests FOLDER     no cluster: the objects in this folder
   -n NAMESPACE          only those of a namespace; otherwise all (-A)
   -operator-namespace   the operator's own; default: ipref`

@@ -12,7 +12,7 @@ import { type Arguments, asksForHelp, fail, parseCommand, say } from './argument
 import { DEFAULT_DATA, dataFolder } from './backup.ts'
 import type { BackupContent, BackupObject } from './backupFile.ts'
 import { readBackup } from './backupStorage.ts'
-import { type ClusterSettings, clusterFlags, clusterSettings, openCluster } from './clusterStore.ts'
+import { CLUSTER_PLACE_USAGE, type ClusterSettings, clusterSettings, openCluster, placeFlags } from './clusterStore.ts'
 import { haveBeenSeen, ownerOf, placeOf, planReferences, readHere, restoreReferences } from './restoreReferences.ts'
 
 const SEEN_WITHIN_S = 10
@@ -32,8 +32,7 @@ export const USAGE = `usage: ipref restore FILE [-dry-run] [-data FOLDER]
   -wait SECONDS         for an operator to take note of references; default: ${SEEN_WITHIN_S}
   -dry-run              says what would be done, and does nothing
   -data FOLDER          where the gateway keeps its mappings; default: ${DEFAULT_DATA}
-  -kube                 the cluster of $KUBECONFIG, ~/.kube/config, or the pod's service account
-  -kubeconfig FILE      the cluster of this file; -context NAME: another than its current one
+${CLUSTER_PLACE_USAGE}
   -manifests FOLDER     no cluster: the references kept below this folder
 
 What is there already stays as it is. What contradicts it is named, and left out: the exit code is 1 then. Doing it again changes nothing.`
@@ -41,8 +40,8 @@ What is there already stays as it is. What contradicts it is named, and left out
 export async function runRestore(argv: readonly string[]): Promise<number> {
   if (asksForHelp(argv)) return say(USAGE)
   const args = parseCommand(argv, {
-    text: ['data', 'kubeconfig', 'context', 'manifests', 'wait'],
-    switches: [...clusterFlags.switches.filter(name => name === 'kube'), 'dry-run', 'objects'],
+    text: ['data', 'wait', ...placeFlags.text],
+    switches: ['dry-run', 'objects', ...placeFlags.switches],
   })
   if (typeof args === 'string') return fail('restore', args, 2)
   const [file] = args.rest

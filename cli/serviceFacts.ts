@@ -2,7 +2,6 @@
  * Everything that a trace of one IprefService goes by, read from the store: the object, its target, its claims, the gateways. What may not be read is absent, and
  * the steps that need it say less.
  */
-
 import { parseReference } from '../ipref/reference.ts'
 import { nameOfClaim } from '../resources/claims.ts'
 import type {

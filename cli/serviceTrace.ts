@@ -6,7 +6,6 @@
  * Conditions say what the operator found out; beside them, what can be looked at is looked at afresh: pods, claims, reports of gateways, and the records at
  * servers of the zones. Decides nothing and writes nothing.
  */
-
 import { formatRcode, Rcode, Type } from '../dns/constants.ts'
 import { type Message, rcodeOf, stringsOf } from '../dns/message.ts'
 import { lowerName, type Name, parseName } from '../dns/name.ts'

@@ -1,6 +1,6 @@
 /** TCP connections for `ipref check`: is there somebody at this port, and what does the silence or the refusal mean? */
 import { connect, isIPv6 } from 'node:net'
-import { roundMs, type Step, Steps } from '../runtime/steps.ts'
+import { roundMs, type Step } from '../runtime/steps.ts'
 
 const PATIENCE_MS = 4000
 
@@ -23,12 +23,10 @@ export function connectTo(to: { address: string; port: number; from: string | un
 }
 
 export function stepOfConnection(to: { address: string; port: number }, result: Connected): Step {
-  const steps = new Steps()
   const what = `TCP ${to.port}`
   if ('ms' in result) return { what, ok: true, detail: `${to.address} accepts connections`, ms: result.ms }
   const told = meaningOf(result.failed, to.port)
-  steps.wrong(what, `${to.address}: ${told.what}`, { fix: told.fix })
-  return steps.all[0]!
+  return { what, ok: false, detail: `${to.address}: ${told.what}`, fix: told.fix }
 }
 
 function meaningOf(failed: string, port: number): { what: string; fix: string } {

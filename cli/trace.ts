@@ -8,7 +8,7 @@
 import type { TraceReport } from '../gateway/controlReports.ts'
 import { parseAddress } from '../ipref/address.ts'
 import { askControl } from '../runtime/controlSocket.ts'
-import { type Step, verdictOf } from '../runtime/steps.ts'
+import { verdictOf } from '../runtime/steps.ts'
 import {
   type Arguments,
   asksForHelp,
@@ -19,6 +19,7 @@ import {
   say,
 } from './arguments.ts'
 import { CLUSTER_USAGE, type ClusterSettings, clusterFlags, clusterSettings } from './clusterStore.ts'
+import { exitCodeOfSteps, stepLines } from './stepLines.ts'
 
 export const USAGE = `usage: ipref trace NAME|ADDRESS [-json] [-control-socket PATH] [-resolver-socket PATH]
        ipref trace IPREFSERVICE -kube|-kubeconfig FILE|-manifests FOLDER [-n NAMESPACE] [-server ADDRESS[:PORT]] [-json]
@@ -111,21 +112,10 @@ async function withPackets(
   return { ...named, steps, verdict: verdictOf(steps, right.join('\n')) }
 }
 
-export function exitCodeOf(report: TraceReport): number {
-  return report.steps.length > 0 && report.steps.every(step => step.ok) ? 0 : 1
+export function exitCodeOf({ steps }: TraceReport): number {
+  return exitCodeOfSteps(steps)
 }
 
 export function renderTrace(report: TraceReport): string {
-  const whatWidth = Math.max(0, ...report.steps.map(step => step.what.length))
-  const times = report.steps.map(timeOf)
-  const timeWidth = Math.max(0, ...times.map(time => time.length))
-  const lines = report.steps.map(
-    (step, i) =>
-      `${step.ok ? 'ok  ' : 'FAIL'}  ${step.what.padEnd(whatWidth)}  ${timeWidth > 0 ? `${times[i]!.padStart(timeWidth)}  ` : ''}${step.detail}`,
-  )
-  return [...lines, report.verdict].filter(line => line !== '').join('\n')
-}
-
-function timeOf(step: Step): string {
-  return step.ms === undefined ? '' : `${step.ms.toFixed(1)}ms`
+  return [...stepLines(report.steps), report.verdict].filter(line => line !== '').join('\n')
 }

@@ -17,7 +17,7 @@ import {
   type Prefix,
   parseAddress,
 } from '../ipref/address.ts'
-import { type Step, Steps } from '../runtime/steps.ts'
+import { hindranceText, type Step, Steps } from '../runtime/steps.ts'
 import type { PeerReport } from './controlReports.ts'
 import { forwardingProblems, forwardProblems, type Sample } from './kube/nodeForward.ts'
 import { readSetting } from './kube/nodeKernel.ts'
@@ -115,10 +115,7 @@ export async function checkNode(facts: NodeFacts, ports: NodePorts = systemNodeP
 function sayForwarding({ encodingNetworks }: NodeFacts, ports: NodePorts, steps: Steps): void {
   const families = [...new Set(encodingNetworks.map(({ family }) => family))]
   const problems = forwardingProblems(families, ports.setting)
-  for (const problem of problems) {
-    const [what, fix = ''] = problem.split('; ')
-    steps.wrong('forwarding', what!, { fix })
-  }
+  for (const { what, fix } of problems) steps.wrong('forwarding', what, { fix })
   if (problems.length === 0)
     steps.right('forwarding', `this node forwards ${families.map(family => `IPv${family}`).join(' and ')}`)
 }
@@ -132,10 +129,7 @@ async function sayForward(
   const encodingNetworks = facts.encodingNetworks.map(formatPrefix)
   const samples = runs?.samples ?? samplesOf(facts, ports)
   const problems = await forwardProblems({ samples, encodingNetworks }, ports.nftList)
-  for (const problem of problems) {
-    const [what, fix = ''] = problem.split('; ')
-    steps.wrong('FORWARD', what!, { fix })
-  }
+  for (const { what, fix } of problems) steps.wrong('FORWARD', what, { fix })
   if (problems.length === 0) steps.right('FORWARD', 'no rule is seen that drops encoded addresses')
 }
 
@@ -242,7 +236,7 @@ function isTaken(port: number, ports: NodePorts): boolean {
 // ---- the gateway
 
 function sayReady({ unready }: GatewayFacts, steps: Steps): void {
-  const said = steps.all.filter(step => !step.ok).map(step => `${step.detail}; ${step.fix}`)
+  const said = steps.all.filter(step => !step.ok).map(({ detail, fix = '' }) => hindranceText({ what: detail, fix }))
   const fresh = unready.filter(reason => !said.includes(reason))
   for (const reason of fresh)
     steps.wrong('ready', reason, { fix: 'the log of the gateway says more; /readyz says the same' })

@@ -8,10 +8,9 @@
  * stay, with their status: they are people's. So do IprefGateways that a person has written into. Kinds that are gone already have no objects.
  * One that acts alone: nothing else may write the same objects meanwhile.
  */
-
 import { type Config, parseConfig } from '../resources/config.ts'
 import type { DaemonSet, IprefGateway, IprefService, KindName, Kinds, LabelSelector } from '../resources/kinds.ts'
-import { NETWORK_NAME } from '../resources/network.ts'
+import { NETWORK_NAME, UPLINK_NAME } from '../resources/network.ts'
 import { isReadyPod } from '../resources/pods.ts'
 import { type Key, type ResourceStore, StoreError } from '../resources/store.ts'
 import { type Clock, timestamp } from '../runtime/clock.ts'
@@ -36,7 +35,6 @@ import { FINALIZER } from './service/reconcile.ts'
 import { SETTINGS_KEY } from './settingsSource.ts'
 
 const LEASE = 'ipref-operator'
-const UPLINK = 'ipref-uplink'
 const GATEWAY_LEASE = /^ipref-gateway-/
 /** An operator looks at its Lease every 2 s, and ends what it has begun. */
 const REST_MS = 6000
@@ -302,10 +300,10 @@ class Cleanup {
     const { namespace } = this.#settings
     const leases = await this.#again(() => store.list('Lease', { namespace }))
     const names = leases.map(({ metadata }) => metadata.name)
-    for (const name of names.filter(one => GATEWAY_LEASE.test(one) || one === UPLINK))
+    for (const name of names.filter(one => GATEWAY_LEASE.test(one) || one === UPLINK_NAME))
       await this.#delete('Lease', { name })
     for (const name of [NETWORK_NAME, STATE_NAME]) await this.#delete('ConfigMap', { name })
-    await this.#delete('Secret', { name: UPLINK })
+    await this.#delete('Secret', { name: UPLINK_NAME })
     await this.#deleteZoneText(config)
     for (const { metadata, spec } of await this.#list('IprefGateway')) {
       const { name } = metadata

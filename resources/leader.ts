@@ -7,7 +7,6 @@
  * the creation of a claim, so that a holder that lost the Lease unawares is refused by the store (hostile-input.md section 10). The time of others is
  * judged by when we saw the Lease change, never by what their clocks wrote.
  */
-
 import type { Clock } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/log.ts'
 import type { Lease } from './kinds.ts'

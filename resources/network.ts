@@ -6,6 +6,8 @@
 import { parseAddress, parsePrefix } from '../ipref/address.ts'
 
 export const NETWORK_NAME = 'ipref-network'
+/** The Lease of a single uplink, and the Secret with the key of its stream (decisions.md 23, 24). */
+export const UPLINK_NAME = 'ipref-uplink'
 export const NETWORK_KEY = 'network.json'
 
 export interface Network {

@@ -12,6 +12,17 @@ export interface Step {
   fix?: string
 }
 
+/** What stands in the way, and what to do about it. */
+export interface Hindrance {
+  what: string
+  fix: string
+}
+
+/** As one sentence, for logs and /readyz. */
+export function hindranceText({ what, fix }: Hindrance): string {
+  return `${what}; ${fix}`
+}
+
 export class Steps {
   readonly all: Step[] = []
   readonly #nowMs: () => number

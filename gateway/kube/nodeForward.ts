@@ -7,6 +7,7 @@
  * the answer open, and then nothing is said: traffic itself will tell (the counters "entered" and "left" of nodeTable.ts).
  */
 import { parseAddress, parsePrefix, prefixContains } from '../../ipref/address.ts'
+import type { Hindrance } from '../../runtime/steps.ts'
 import { familyOfText } from './nodeDesired.ts'
 import { NODE_TABLE } from './nodeMarks.ts'
 
@@ -48,7 +49,7 @@ const MOST_JUMPS = 16
 export function forwardingProblems(
   families: readonly (4 | 6)[],
   setting: (path: string) => string | undefined,
-): string[] {
+): Hindrance[] {
   const settings = [
     { family: 4, path: 'ipv4/ip_forward', key: 'net.ipv4.ip_forward' },
     { family: 6, path: 'ipv6/conf/all/forwarding', key: 'net.ipv6.conf.all.forwarding' },
@@ -56,22 +57,23 @@ export function forwardingProblems(
   return settings
     .filter(({ family }) => families.includes(family))
     .filter(({ path }) => setting(path) === '0')
-    .map(({ key }) => `this node does not forward packets: ${key} is 0; sysctl -w ${key}=1`)
+    .map(({ key }) => ({ what: `this node does not forward packets: ${key} is 0`, fix: `sysctl -w ${key}=1` }))
 }
 
 /** `list`: of nftables, parsed (sys/nft.ts). */
 export async function forwardProblems(
   { samples, encodingNetworks }: { samples: readonly Sample[]; encodingNetworks: readonly string[] },
   list: (what: string) => Promise<unknown>,
-): Promise<string[]> {
-  const problems: string[] = []
+): Promise<Hindrance[]> {
+  const problems: Hindrance[] = []
   for (const chain of droppingChains(await list('chains'))) {
     const { family, table, name } = chain
     const dropped = droppedBy(chain, await list(`table ${family} ${table}`), samples)
     if (dropped.length > 0)
-      problems.push(
-        `chain ${name} of nftables table ${family} ${table} drops ${dropped.map(sample => sample.name).join(' and ')}; let it accept ${encodingNetworks.join(', ')} as source and as destination`,
-      )
+      problems.push({
+        what: `chain ${name} of nftables table ${family} ${table} drops ${dropped.map(sample => sample.name).join(' and ')}`,
+        fix: `let it accept ${encodingNetworks.join(', ')} as source and as destination`,
+      })
   }
   return problems
 }

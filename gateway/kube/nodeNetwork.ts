@@ -8,9 +8,9 @@
  * Owns all that nodeMarks.ts names, and nothing else. The order is a promise: no route to an encoded address before the table that keeps
  * sources honest. Calls wait for each other. A restart finds what is there, changes nothing that is right, and breaks no connection.
  */
-
 import { setImmediate } from 'node:timers/promises'
 import { parsePrefix, prefixContains } from '../../ipref/address.ts'
+import { hindranceText } from '../../runtime/steps.ts'
 import { flushConntrack } from '../sys/conntrack.ts'
 import { listNft, nftGeneration, runNft } from '../sys/nft.ts'
 import { addressesToReach, desire, familyOfText, firstAddress, isStrictTowards, wantedProblems } from './nodeDesired.ts'
@@ -244,8 +244,7 @@ export class NodeNetwork {
     const families = encodingNetworks.map(familyOfText)
     const dropped = await forwardProblems({ samples: samplesOf(wanted), encodingNetworks }, this.#ports.nftList)
     this.#hostProblems = [
-      ...forwardingProblems(families, path => this.#ports.setting(path)),
-      ...dropped,
+      ...[...forwardingProblems(families, path => this.#ports.setting(path)), ...dropped].map(hindranceText),
       ...this.#lost(),
     ]
   }

@@ -13,7 +13,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Lease, Secret } from '../../resources/kinds.ts'
 import { Leader } from '../../resources/leader.ts'
-import type { Network } from '../../resources/network.ts'
+import { type Network, UPLINK_NAME } from '../../resources/network.ts'
 import { type ResourceStore, StoreError, type Watched } from '../../resources/store.ts'
 import { systemClock } from '../../runtime/clock.ts'
 import type { Logger } from '../../runtime/log.ts'
@@ -24,7 +24,6 @@ import { UplinkStandby } from './uplinkStandby.ts'
 import { UplinkState } from './uplinkState.ts'
 import type { UplinkStore } from './uplinkStore.ts'
 
-const NAME = 'ipref-uplink'
 const KEY = 'key'
 const KEY_BYTES = 32
 const DURATION_MS = 3000
@@ -185,7 +184,7 @@ export class Uplink {
     }
     const { store } = this.#ports
     this.#leader = new Leader(
-      { lease: { namespace, name: NAME }, identity: name, durationMs: DURATION_MS, renewMs: RENEW_MS, ...waits },
+      { lease: { namespace, name: UPLINK_NAME }, identity: name, durationMs: DURATION_MS, renewMs: RENEW_MS, ...waits },
       // who is active follows from the Lease as it is seen, not from whether it could be renewed
       { store, clock: systemClock, log: this.#log, onStart: () => void this.#look(), onLost: () => {} },
     )
@@ -202,11 +201,11 @@ export class Uplink {
     this.#isWatching = true
     const { namespace } = this.#settings
     try {
-      const options = { namespace, fieldSelector: `metadata.name=${NAME}` }
+      const options = { namespace, fieldSelector: `metadata.name=${UPLINK_NAME}` }
       this.#leases = await this.#ports.store.watch('Lease', options, { onChange: ({ now }) => this.#saw(now) })
       if (this.#isStopped) this.#leases.stop()
     } catch (error) {
-      this.#problem = `Lease ${namespace}/${NAME} cannot be watched: ${(error as Error).message}`
+      this.#problem = `Lease ${namespace}/${UPLINK_NAME} cannot be watched: ${(error as Error).message}`
       this.#log.error(this.#problem)
       setTimeout(() => {
         this.#isWatching = false
@@ -218,7 +217,7 @@ export class Uplink {
   // what we wrote ourselves need not come back by the watch first
   async #look(): Promise<void> {
     const { namespace } = this.#settings
-    const lease = await this.#ports.store.get('Lease', { namespace, name: NAME }).catch(() => undefined)
+    const lease = await this.#ports.store.get('Lease', { namespace, name: UPLINK_NAME }).catch(() => undefined)
     if (lease && !this.#isStopped) this.#saw(lease)
   }
 
@@ -283,7 +282,7 @@ export class Uplink {
 
   async #findKey(): Promise<void> {
     this.#isKeyAsked = true
-    const key = { namespace: this.#settings.namespace, name: NAME }
+    const key = { namespace: this.#settings.namespace, name: UPLINK_NAME }
     try {
       const found = (await this.#ports.store.get('Secret', key)) ?? (await this.#makeKey(key))
       const bytes = Uint8Array.from(Buffer.from(found?.data?.[KEY] ?? '', 'base64'))
@@ -293,7 +292,7 @@ export class Uplink {
     } catch (error) {
       // one from before does as well
       if (!this.#state.key)
-        this.#problem = `no standby without Secret ${key.namespace}/${NAME}: ${(error as Error).message}`
+        this.#problem = `no standby without Secret ${key.namespace}/${UPLINK_NAME}: ${(error as Error).message}`
       if (this.#problem !== undefined) this.#log.warn(this.#problem)
       setTimeout(() => {
         this.#isKeyAsked = false

@@ -5,6 +5,7 @@
  * The device is persistent: it stays, with its addresses and routes, while no gateway runs, and the next one attaches to it again.
  */
 import { closeSync, openSync } from 'node:fs'
+import { type Hindrance, hindranceText } from '../../runtime/steps.ts'
 import { Errno, VNET } from './layouts.ts'
 import { check, errno, ioctl, SysError } from './libc.ts'
 import { scratch } from './scratch.ts'
@@ -51,13 +52,12 @@ function openPath(): number {
   try {
     return openSync(TUN_PATH, O_RDWR_NONBLOCK)
   } catch (error) {
-    const { what, fix } = tunRefusal(error as NodeJS.ErrnoException)
-    throw new Error(`${what}; ${fix}`)
+    throw new Error(hindranceText(tunRefusal(error as NodeJS.ErrnoException)))
   }
 }
 
 /** Why the device file cannot be opened, and what to do about it. */
-export function tunRefusal({ code, message }: NodeJS.ErrnoException): { what: string; fix: string } {
+export function tunRefusal({ code, message }: NodeJS.ErrnoException): Hindrance {
   if (code === 'ENOENT' || code === 'ENODEV' || code === 'ENXIO')
     return { what: `${TUN_PATH} is not there`, fix: 'modprobe tun; in a container: --device /dev/net/tun' }
   if (code === 'EPERM' || code === 'EACCES')

@@ -7,7 +7,6 @@
  * A gateway whose node is gone is kept for `nodeReleaseTime`, with its slice: nodes come back, and their mappings with them. IprefGateways without a
  * node (gateways outside Kubernetes) are left to those who made them.
  */
-
 import {
   formatAddress,
   formatPrefix,

@@ -8,7 +8,6 @@
  * - References are never changed: a slot has the one that was claimed for it, also by an object of this name that is gone.
  * - A claim that nothing is mapped with is let go, not given away: it waits for its slot, or until the hold time is over where another took its place.
  */
-
 import { referenceOf } from '../../resources/claims.ts'
 import type { IprefReference, IprefService, ServiceMapping } from '../../resources/kinds.ts'
 import { isNameProblem, type NameProblem, type Names } from '../../resources/names.ts'

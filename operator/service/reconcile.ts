@@ -8,7 +8,6 @@
  * Every write carries the resourceVersion of what was decided on, or is the creation of a claim; a crash between any two leaves something that the next
  * pass brings in order. Level-triggered; nothing here depends on which event came.
  */
-
 import { isDeepStrictEqual } from 'node:util'
 import { referenceOf } from '../../resources/claims.ts'
 import type {

@@ -6,7 +6,6 @@
  *
  * What was written here is remembered until the watch has shown it, so that a decision made before that does not claim twice.
  */
-
 import { randomFillSync } from 'node:crypto'
 import { isStaticReference } from '../../ipref/lifetimes.ts'
 import { parseReference } from '../../ipref/reference.ts'

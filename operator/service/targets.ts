@@ -9,7 +9,6 @@
  * Targets are claims and are bounded (design.md section 7, decisions.md 25): an EndpointSlice written by hand can name any address, so an endpoint
  * counts as what the pods say, not as what it says itself; a ClusterIP in front of such endpoints is no way around that.
  */
-
 import {
   formatAddress,
   formatPrefix,

@@ -11,7 +11,6 @@
  *
  * Nothing of a Namespace is decided on: its end deletes its objects, which is a change of each.
  */
-
 import { isDeepStrictEqual } from 'node:util'
 import { familyOf, type Prefix, parseAddress, parsePrefix, prefixContains } from '../../ipref/address.ts'
 import { referenceOf } from '../../resources/claims.ts'
