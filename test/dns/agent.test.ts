@@ -223,6 +223,7 @@ describe('primaries of ours', () => {
     await world.has('1 2 3')
     await world.stopMapper()
     serve('1 2 3 4')
+    await until('the agent has it', () => world.agent.status()[0]!.hosts === 4, world.say)
     await pauseOfAgent(12)
     await world.startMapper()
     await world.has('1 2 3 4')
