@@ -5,7 +5,7 @@ import { Flag, formatRcode, Rcode, Type } from '../dns/constants.ts'
 import { type Message, nameAt, type ResourceRecord, rcodeOf } from '../dns/message.ts'
 import { formatName, lowerName, type Name } from '../dns/name.ts'
 import { queryServer, type Server } from '../dns/query.ts'
-import { formatAddress, parseAddress } from '../ipref/address.ts'
+import { formatAddress, formatHostPort, parseAddress } from '../ipref/address.ts'
 
 export type { Server }
 
@@ -21,8 +21,7 @@ export function parseServer(text: string): Server | undefined {
 }
 
 export function showServer({ host, port }: Server): string {
-  const shown = host.includes(':') ? `[${host}]` : host
-  return port === DNS_PORT ? host : `${shown}:${port}`
+  return port === DNS_PORT ? host : formatHostPort(host, port)
 }
 
 /** Those of /etc/resolv.conf. */

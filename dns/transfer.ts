@@ -8,6 +8,7 @@
  */
 import { randomInt } from 'node:crypto'
 import { connect } from 'node:net'
+import { formatHostPort } from '../ipref/address.ts'
 import { Class, Flag, formatRcode, Opcode, Rcode, Type } from './constants.ts'
 import {
   decodeMessage,
@@ -54,7 +55,7 @@ const LIMITS: TransferLimits = { records: 5_000_000, bytes: 1 << 30, totalMs: 30
 export function transferZone(wanted: TransferWanted): Promise<Transferred> {
   const { server, zone, key } = wanted
   const limits = { ...LIMITS, ...wanted.limits }
-  const shown = `${server.host.includes(':') ? `[${server.host}]` : server.host}:${server.port}`
+  const shown = formatHostPort(server.host, server.port)
   const now = () => Date.now() / 1000
   return new Promise((resolve, reject) => {
     const id = randomInt(65536)

@@ -2,7 +2,7 @@
  * What `ipref check` asks of a running gateway, answered from its parts: of hosts, of a peer (check.ts), of the node (nodeCheck.ts); and the encoded address of
  * a host that is named by context and reference.
  */
-import { type AddressWords, equalAddress, formatAddress, wordsFromBytes } from '../ipref/address.ts'
+import { type AddressWords, equalAddress, formatAddress, formatHostPort, wordsFromBytes } from '../ipref/address.ts'
 import { parseIprefAddress } from '../ipref/iprefAddress.ts'
 import { Checker, sourcesOf } from './check.ts'
 import type { GatewayConfig } from './config.ts'
@@ -82,9 +82,9 @@ function nodeFacts(parts: CheckParts): NodeFacts {
     gateway: {
       listening: parts.listening(),
       services: [
-        ...(resolver?.listen ?? []).map(one => `resolver at ${show(formatAddress(one.address), one.port)}`),
-        ...(metrics ? [`metrics at ${show(metrics.host, metrics.port)}`] : []),
-        ...(health ? [`health at ${show(health.host, health.port)}`] : []),
+        ...(resolver?.listen ?? []).map(one => `resolver at ${formatHostPort(formatAddress(one.address), one.port)}`),
+        ...(metrics ? [`metrics at ${formatHostPort(metrics.host, metrics.port)}`] : []),
+        ...(health ? [`health at ${formatHostPort(health.host, health.port)}`] : []),
       ],
       bind,
       contexts: parts.contexts(),
@@ -95,10 +95,6 @@ function nodeFacts(parts: CheckParts): NodeFacts {
       filterTable: parts.filterTable,
     },
   }
-}
-
-function show(host: string, port: number): string {
-  return `${host.includes(':') ? `[${host}]` : host}:${port}`
 }
 
 /** `{ context, reference }`: what stands for that host here. */

@@ -4,6 +4,8 @@
  *   lock ─ tables ─ store ─ mapper ─ peers ─ TUN and sockets ─ host filter ─ plane ─ hosts file ─ mapper socket ─ zones, DNS agent, resolver ─ control socket ─ metrics, health
  *
  * Knows every concrete class, and decides nothing about packets. Everything here runs on the main thread.
+ *
+ * Longer than other files: it is the one list of all parts, of their order, and of who calls whom. What a part does is in its own file.
  */
 import { randomBytes, randomFillSync } from 'node:crypto'
 import { closeSync, readFileSync } from 'node:fs'

@@ -103,6 +103,11 @@ export function formatWords(w: AddressWords): string {
   return formatAddress(bytesFromWords(w))
 }
 
+/** ADDRESS:PORT, or [ADDRESS]:PORT; names are as IPv4 addresses. */
+export function formatHostPort(host: string, port: number): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+}
+
 export function equalAddress(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && a.every((byte, i) => byte === b[i])
 }

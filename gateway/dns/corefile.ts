@@ -9,6 +9,7 @@
  *   }
  */
 import { parseName } from '../../dns/name.ts'
+import { formatHostPort } from '../../ipref/address.ts'
 import type { Given } from '../../runtime/settings.ts'
 import { parseEndpoint } from './endpoint.ts'
 
@@ -166,7 +167,7 @@ class Translator {
   #addresses(hosts: readonly Token[], ports: readonly number[]): string[] {
     return hosts.flatMap(({ text, line }) =>
       ports.flatMap(port => {
-        const address = text.includes(':') ? `[${text}]:${port}` : `${text}:${port}`
+        const address = formatHostPort(text, port)
         if (parseEndpoint(address, port)) return [address]
         this.#problem(line, `${address} is no address to listen on; interfaces are not looked up`)
         return []

@@ -8,7 +8,7 @@
  * Of two that claim one domain the first counts; zones of the cluster come before peers.
  */
 import { formatName, lowerName, type Name, parseName } from '../../dns/name.ts'
-import { type Prefix, parseAddress, parsePrefix } from '../../ipref/address.ts'
+import { formatHostPort, type Prefix, parseAddress, parsePrefix } from '../../ipref/address.ts'
 import type { Network, NetworkGateway } from '../../resources/network.ts'
 import { parseEndpoint } from '../dns/endpoint.ts'
 import type { Route, Routing } from '../dns/routes.ts'
@@ -31,9 +31,7 @@ export function routingOf(input: RoutingInput): { routing: Routing; problems: st
   const { network, above, resolverPort } = input
   const { routes, problems } = routesOf(input)
   const uplink = above.flatMap(({ nodeAddresses }) =>
-    nodeAddresses.flatMap(text =>
-      serverOf(text.includes(':') ? `[${text}]:${resolverPort}` : `${text}:${resolverPort}`),
-    ),
+    nodeAddresses.flatMap(text => serverOf(formatHostPort(text, resolverPort))),
   )
   return {
     routing: {

@@ -1,4 +1,5 @@
 /** Servers as the configuration names them: ADDRESS, ADDRESS:PORT, [ADDRESS]:PORT. Pure. */
+import { formatHostPort } from '../../ipref/address.ts'
 
 export interface Server {
   host: string
@@ -16,5 +17,5 @@ export function serverOf(text: string, standardPort = 53): Server {
 }
 
 export function showServer({ host, port }: Server): string {
-  return `${host.includes(':') ? `[${host}]` : host}:${port}`
+  return formatHostPort(host, port)
 }

@@ -10,7 +10,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { readBackup } from '../../cli/backupStorage.ts'
 import { referenceOf as referenceText } from '../../resources/claims.ts'
 import type { IprefService } from '../../resources/kinds.ts'
-import { type ApiServer, isMissing, kubectl, ownApiServerProblem, startApiServer } from '../support/apiServer.ts'
+import { type ApiServer, kubectl, ownApiServerProblem, startOwnApiServer } from '../support/apiServer.ts'
 import { eventually } from '../support/netns.ts'
 import { conditionOf, OperatorCluster, type RunningOperator, SHOP } from '../support/operatorCluster.ts'
 import { openAccounts } from '../support/referenceLedger.ts'
@@ -78,9 +78,7 @@ describe.skipIf(problem)('backup and restore of a cluster', { timeout: 240_000 }
   }
 
   beforeAll(async () => {
-    const started = await startApiServer({ name: 'backup', controllers: 'none' })
-    if (isMissing(started)) throw new Error(started.missing)
-    server = started
+    server = await startOwnApiServer('backup')
     cluster = await OperatorCluster.open(server.kubeconfig)
     operator = await cluster.startOperator()
     for (const [i, name] of NAMES.entries()) await cluster.publish(name, { address: address(i) })

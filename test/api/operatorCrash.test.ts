@@ -4,7 +4,7 @@
  * nobody else's object touched. Then: nothing is written when nothing changed.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { type ApiServer, isMissing, ownApiServerProblem, startApiServer } from '../support/apiServer.ts'
+import { type ApiServer, ownApiServerProblem, startOwnApiServer } from '../support/apiServer.ts'
 import { eventually } from '../support/netns.ts'
 import { OperatorCluster, type RunningOperator, type Wanted } from '../support/operatorCluster.ts'
 import { CrashingStore, MeddledStore } from '../support/storeWrappers.ts'
@@ -20,9 +20,7 @@ describe.skipIf(problem)('the operator at every write', { timeout: 300_000 }, ()
   const wanted: Record<string, Wanted> = {}
 
   beforeAll(async () => {
-    const started = await startApiServer({ name: 'operator-crash', controllers: 'none' })
-    if (isMissing(started)) throw new Error(started.missing)
-    server = started
+    server = await startOwnApiServer('operator-crash')
     cluster = await OperatorCluster.open(server.kubeconfig)
     await cluster.startGateway()
   })

@@ -4,7 +4,7 @@
  * was lost or given twice, and nobody else's object was touched.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { type ApiServer, isMissing, ownApiServerProblem, startApiServer } from '../support/apiServer.ts'
+import { type ApiServer, ownApiServerProblem, startOwnApiServer } from '../support/apiServer.ts'
 import { type Fault, type FaultyProxy, type Seen, startFaultyProxy } from '../support/faultyProxy.ts'
 import { eventually } from '../support/netns.ts'
 import { OperatorCluster, type RunningOperator, type Wanted } from '../support/operatorCluster.ts'
@@ -23,9 +23,7 @@ describe.skipIf(problem)('the operator among faults', { timeout: 300_000 }, () =
   let wanted: Record<string, Wanted> = {}
 
   beforeAll(async () => {
-    const started = await startApiServer({ name: 'operator-faults', controllers: 'none' })
-    if (isMissing(started)) throw new Error(started.missing)
-    server = started
+    server = await startOwnApiServer('operator-faults')
     proxy = await startFaultyProxy(server.kubeconfig)
     cluster = await OperatorCluster.open(server.kubeconfig)
     await cluster.startGateway()

@@ -15,7 +15,7 @@ import { API_VERSION, type IprefService, type ObjectMeta } from '../../resources
 import { KubernetesStore } from '../../resources/kubernetesStore.ts'
 import { readYaml, writeYaml } from '../../runtime/yaml.ts'
 import { type Relay, startRelay } from '../support/apiRelay.ts'
-import { type ApiServer, isMissing, kubectl, ownApiServerProblem, startApiServer } from '../support/apiServer.ts'
+import { type ApiServer, kubectl, ownApiServerProblem, startOwnApiServer } from '../support/apiServer.ts'
 import { eventually, type Lab, type Namespace, openLab, type Running } from '../support/netns.ts'
 import { exchange, joinInternet, Network, serveTraffic, TRAFFIC_PORT } from '../support/networks.ts'
 import { expectNoPing, ping } from '../support/probes.ts'
@@ -70,9 +70,7 @@ describe.skipIf(problem)('from kubectl apply to a packet', { timeout: 240_000 },
     kube(['wait', '-n', SHOP, `--for=${condition}`, `iprefservice/${name}`, '--timeout=120s'])
 
   beforeAll(async () => {
-    const started = await startApiServer({ name: 'operator-flow', controllers: 'none' })
-    if (isMissing(started)) throw new Error(started.missing)
-    server = started
+    server = await startOwnApiServer('operator-flow')
     users = await KubernetesStore.open({ kubeconfig: server.kubeconfig, fieldManager: 'users' })
     lab = await openLab()
     await build()

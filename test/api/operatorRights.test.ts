@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { neededRights, type Right } from '../../operator/rights.ts'
 import type { KindName } from '../../resources/kinds.ts'
-import { type ApiServer, isMissing, ownApiServerProblem, startApiServer } from '../support/apiServer.ts'
+import { type ApiServer, ownApiServerProblem, startOwnApiServer } from '../support/apiServer.ts'
 import { eventually } from '../support/netns.ts'
 import { conditionOf, NAMESPACE, OperatorCluster, type RunningOperator } from '../support/operatorCluster.ts'
 import { makeRestrictedUser, type RestrictedUser } from '../support/restrictedUser.ts'
@@ -30,9 +30,7 @@ describe.skipIf(problem)('the operator as a service account', { timeout: 240_000
   const folder = mkdtempSync(join(tmpdir(), 'ipref-rights-'))
 
   beforeAll(async () => {
-    const started = await startApiServer({ name: 'operator-rights', controllers: 'none' })
-    if (isMissing(started)) throw new Error(started.missing)
-    server = started
+    server = await startOwnApiServer('operator-rights')
     cluster = await OperatorCluster.open(server.kubeconfig)
     await cluster.startGateway()
     const file = join(folder, 'kubeconfig')

@@ -24,7 +24,7 @@ import { KubernetesStore } from '../../resources/kubernetesStore.ts'
 import { systemClock } from '../../runtime/clock.ts'
 import { HOST, has, SECRET, type Secondary } from '../dns/programs.ts'
 import { startUpdatePrimary } from '../dns/updatePrimaries.ts'
-import { type ApiServer, isMissing, kubectl, ownApiServerProblem, startApiServer } from '../support/apiServer.ts'
+import { type ApiServer, kubectl, ownApiServerProblem, startOwnApiServer } from '../support/apiServer.ts'
 import { externalDns } from '../support/externalDns.ts'
 import { makeNamespaces } from '../support/namespaces.ts'
 import { freePorts } from '../support/ports.ts'
@@ -60,9 +60,7 @@ describe.skipIf(reason !== undefined)(
 
     beforeAll(async () => {
       // of our own: another test is about what a server says that has no such CRD
-      const started = await startApiServer({ name: 'publish', controllers: 'none' })
-      if (isMissing(started)) throw new Error(started.missing)
-      server = started
+      server = await startOwnApiServer('publish')
       kubeconfig = server.kubeconfig
       store = await KubernetesStore.open({ kubeconfig })
       ;[space] = (await makeNamespaces(store)).namespaces

@@ -5,7 +5,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Lease } from '../../resources/kinds.ts'
 import { KubernetesStore } from '../../resources/kubernetesStore.ts'
-import { type ApiServer, isMissing, ownApiServerProblem, startApiServer } from '../support/apiServer.ts'
+import { type ApiServer, ownApiServerProblem, startOwnApiServer } from '../support/apiServer.ts'
 import { type FaultyProxy, startFaultyProxy } from '../support/faultyProxy.ts'
 import {
   GATEWAYS,
@@ -37,9 +37,7 @@ describe.skipIf(problem)('a single uplink with an API server', { timeout: 4 * PA
   const isActive = async (name: Name) => (await gateways.uplinkOf(name)).startsWith('active')
 
   beforeAll(async () => {
-    const started = await startApiServer({ name: 'uplink', controllers: 'none' })
-    if (isMissing(started)) throw new Error(started.missing)
-    server = started
+    server = await startOwnApiServer('uplink')
     users = await KubernetesStore.open({ kubeconfig: server.kubeconfig, fieldManager: 'users' })
     await users.create('Namespace', { apiVersion: 'v1', kind: 'Namespace', metadata: { name: LEASE.namespace } })
     await users.create('ConfigMap', networkOfTwo())

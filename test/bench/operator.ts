@@ -23,11 +23,10 @@ import type { IprefService } from '../../resources/kinds.ts'
 import { KubernetesStore } from '../../resources/kubernetesStore.ts'
 import type { Watched } from '../../resources/store.ts'
 import { compareVersions, versionOfMappings } from '../../resources/view.ts'
-import { systemClock } from '../../runtime/clock.ts'
-import { isMissing, startApiServer } from '../support/apiServer.ts'
+import { startOwnApiServer } from '../support/apiServer.ts'
 import { startFaultyProxy } from '../support/faultyProxy.ts'
 import { freePort } from '../support/ports.ts'
-import { silentLog } from '../support/silentLog.ts'
+import { quietSourcePorts } from '../support/quietSource.ts'
 import { argumentOf, percentile, round } from './numbers.ts'
 
 const QUICK = process.argv.includes('--quick')
@@ -189,11 +188,7 @@ function startGateway(store: KubernetesStore): { mappings: Map<string, string> }
       tunnelFamilies: [4],
       own: { publicAddresses: ['198.51.100.1'] },
     },
-    {
-      store,
-      clock: systemClock,
-      log: silentLog,
-      random: Math.random,
+    quietSourcePorts(store, {
       async setAssertions(assertions) {
         gateway.mappings = new Map(
           assertions.flatMap(one =>
@@ -202,23 +197,7 @@ function startGateway(store: KubernetesStore): { mappings: Map<string, string> }
         )
         return []
       },
-      setPolicy: () => true,
-      setPeers: () => {},
-      setNetwork: () => {},
-      setDomains: () => {},
-      observe: () => ({
-        version: 'bench',
-        nodeAddresses: [],
-        publicAddresses: [],
-        tunMtu: undefined,
-        offloads: [],
-        peers: [],
-        unready: [],
-        nodeNetwork: undefined,
-        refusal: undefined,
-      }),
-      onReleased: () => {},
-    },
+    }),
   )
   source.start()
   ends.push(() => source.stop())
@@ -470,8 +449,7 @@ function end(): Promise<void> {
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => void end().then(() => process.exit(130)))
 
 try {
-  const server = await startApiServer({ name: 'bench', controllers: 'none' })
-  if (isMissing(server)) throw new Error(server.missing)
+  const server = await startOwnApiServer('bench')
   ends.push(() => server.stop())
   const store = await KubernetesStore.open({ kubeconfig: server.kubeconfig, fieldManager: 'ipref-bench' })
   ends.push(() => store.close())

@@ -19,6 +19,7 @@ import { chartRows } from '../support/chartMatrix.ts'
 import { helmProblem, NAMESPACE, pick, type Rendered, render } from '../support/helm.ts'
 import { eventually } from '../support/netns.ts'
 import { freePorts } from '../support/ports.ts'
+import { quietSourcePorts } from '../support/quietSource.ts'
 import { silentLog } from '../support/silentLog.ts'
 
 const problem = helmProblem ?? ownApiServerProblem()
@@ -163,30 +164,7 @@ describe.skipIf(problem !== undefined)('the chart in an API server', { timeout: 
       const store = await openAs('ipref-gateway', node)
       const source = new KubeSource(
         { name: node, namespace: NAMESPACE, stateFile: cluster.file(`${node}.json`), tunnelFamilies: [4] },
-        {
-          store,
-          clock: systemClock,
-          log: silentLog,
-          random: Math.random,
-          setAssertions: async () => [],
-          setPolicy: () => true,
-          setPeers: () => {},
-          setNetwork: () => {},
-          setDomains: () => {},
-          onReleased: () => {},
-          observe: () => ({
-            ...{
-              version: '0',
-              nodeAddresses: [],
-              publicAddresses: [],
-              tunMtu: undefined,
-              offloads: [],
-              peers: [],
-              unready: [],
-            },
-            ...{ nodeNetwork: undefined, refusal: undefined },
-          }),
-        },
+        quietSourcePorts(store),
       )
       source.start()
       sources.push(source)

@@ -10,6 +10,7 @@
  *
  * Nothing else is told to anybody: the public DNS is an ordinary secondary of the public zones.
  */
+import { formatHostPort } from '../../ipref/address.ts'
 import type { NetworkPlan } from '../support/networks.ts'
 
 export const drawing = `
@@ -174,27 +175,23 @@ export function operatorArguments(folder: string): string[] {
 
 function zoneFlags(site: SitePlan, zoneFile: (zone: string) => string): string[] {
   const [outside] = outsideOf(site)
-  const inside = withPort(site.lan, 5353)
+  const inside = formatHostPort(site.lan, 5353)
   return [
     // both zones, and who may have the public one whole: the public DNS and our own agent
     ...['-zone-internal', `${site.internalZone}=${zoneFile(site.internalZone)}`],
     ...['-zone', `${site.publicZone}=${zoneFile(site.publicZone)}`],
-    ...outsideOf(site).flatMap(address => ['-zone-listen', withPort(address, 53), '-zone-transfer', address]),
+    ...outsideOf(site).flatMap(address => ['-zone-listen', formatHostPort(address, 53), '-zone-transfer', address]),
     ...['-zone-listen', inside, '-zone-transfer', PUBLIC_DNS[4], '-zone-transfer', PUBLIC_DNS[6]],
-    ...['-dns-agent', `${site.internalZone}:${site.publicZone}:${withPort(outside!, 53)}`],
+    ...['-dns-agent', `${site.internalZone}:${site.publicZone}:${formatHostPort(outside!, 53)}`],
     ...['-dns-agent-resolver', inside],
   ]
 }
 
 // AA records are looked for in the public DNS; what has none is asked of the internal zone, then of the public DNS
 function resolverFlags({ lan }: SitePlan): string[] {
-  const publicDns = withPort(PUBLIC_DNS[lan.includes(':') ? 6 : 4], 53)
+  const publicDns = formatHostPort(PUBLIC_DNS[lan.includes(':') ? 6 : 4], 53)
   return [
-    ...['-resolver-listen', withPort(lan, 53), '-resolver-upstream', publicDns],
-    ...['-resolver-forward', withPort(lan, 5353), '-resolver-forward', publicDns],
+    ...['-resolver-listen', formatHostPort(lan, 53), '-resolver-upstream', publicDns],
+    ...['-resolver-forward', formatHostPort(lan, 5353), '-resolver-forward', publicDns],
   ]
-}
-
-function withPort(address: string, port: number): string {
-  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`
 }

@@ -80,7 +80,7 @@ describe('entry points', () => {
       code: 2,
       err: expect.stringContaining('-kube'),
     })
-    for (const command of ['trace', 'backup', 'restore'])
+    for (const command of ['trace', 'check', 'backup', 'restore'])
       expect(run(kubectl, [command, 'FILE', '-manifests', 'x'])).toMatchObject({
         code: 2,
         err: expect.stringContaining('-kube'),

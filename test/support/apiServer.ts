@@ -104,6 +104,13 @@ export async function startApiServer(
   }
 }
 
+/** Without controllers, for one file of tests; throws where there is none, which `ownApiServerProblem` tells before. */
+export async function startOwnApiServer(name: string): Promise<ApiServer> {
+  const server = await startApiServer({ name, controllers: 'none' })
+  if (isMissing(server)) throw new Error(server.missing)
+  return server
+}
+
 /** Ends the server when this process was killed, and could not do so itself. */
 function guardAgainstOurEnd(name: string): ChildProcess {
   const wait = `while kill -0 ${process.pid} 2>/dev/null; do sleep 2; done; exec bash "$0" "$1"`

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { KubernetesStore } from '../../resources/kubernetesStore.ts'
 import { readYaml, writeYaml } from '../../runtime/yaml.ts'
-import { type ApiServer, isMissing, kubectl, startApiServer } from './apiServer.ts'
+import { type ApiServer, kubectl, startOwnApiServer } from './apiServer.ts'
 import { externalDns } from './externalDns.ts'
 import { NAMESPACE, type Rendered } from './helm.ts'
 
@@ -52,8 +52,7 @@ export class ChartCluster {
 
   /** `namespaces`: beside that of the release. */
   static async open(namespaces: readonly string[]): Promise<ChartCluster> {
-    const server = await startApiServer({ name: 'chart', controllers: 'none' })
-    if (isMissing(server)) throw new Error(server.missing)
+    const server = await startOwnApiServer('chart')
     const cluster = new ChartCluster(server, await KubernetesStore.open({ kubeconfig: server.kubeconfig }))
     for (const name of [NAMESPACE, ...namespaces])
       await cluster.admin.create('Namespace', { apiVersion: 'v1', kind: 'Namespace', metadata: { name } })

@@ -29,8 +29,8 @@ import { type Clock, systemClock } from '../../runtime/clock.ts'
 import { HOST } from '../dns/programs.ts'
 import { eventually } from './netns.ts'
 import { freePorts } from './ports.ts'
+import { quietSourcePorts } from './quietSource.ts'
 import { openAccounts, ReferenceLedger } from './referenceLedger.ts'
-import { silentLog } from './silentLog.ts'
 import { PassingStore, type Verb } from './storeWrappers.ts'
 
 export const NAMESPACE = 'ipref'
@@ -194,30 +194,7 @@ readBack: ${inOneProcess ? '{mode: Off}' : `{servers: ["${server}"]}`}
         tunnelFamilies: [4],
         own: { publicAddresses: [CONTEXT] },
       },
-      {
-        store,
-        clock: hastyClock,
-        log: silentLog,
-        random: Math.random,
-        setAssertions: async () => [],
-        setPolicy: () => true,
-        setPeers: () => {},
-        setNetwork: () => {},
-        setDomains: () => {},
-        onReleased: () => {},
-        observe: () => ({
-          ...{
-            version: '0',
-            nodeAddresses: [],
-            publicAddresses: [],
-            tunMtu: undefined,
-            offloads: [],
-            peers: [],
-            unready: [],
-          },
-          ...{ nodeNetwork: undefined, refusal: undefined },
-        }),
-      },
+      quietSourcePorts(store, { clock: hastyClock }),
     )
     source.start()
     this.#gateway = { source, store }

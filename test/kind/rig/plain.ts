@@ -29,7 +29,7 @@ export const HOME_NETWORK = '10.1.0.0/24'
 const NAT_INSIDE = '10.51.0.200'
 const NAT = 'ipref-rig-nat'
 const DNS = 'ipref-rig-dns'
-const BASE = 'ipref/base:bookworm'
+export const BASE = 'ipref/base:bookworm'
 const DNS_IMAGE = 'ipref/rig-dns:bookworm'
 export const LABEL = 'ipref.rig=part'
 /** of what the name server was started with */

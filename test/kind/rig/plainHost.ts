@@ -6,7 +6,18 @@
  * The router is two containers in one network: one with the usual tools, and the gateway in our image, with NET_ADMIN and /dev/net/tun alone.
  */
 import { eventually, type Outcome, runProgram } from '../../support/netns.ts'
-import { askDns, DNS_ADDRESS, HOME, HOME_NETWORK, HOST_ADDRESS, isRunning, LABEL, makeNetwork, PLAIN } from './plain.ts'
+import {
+  askDns,
+  BASE,
+  DNS_ADDRESS,
+  HOME,
+  HOME_NETWORK,
+  HOST_ADDRESS,
+  isRunning,
+  LABEL,
+  makeNetwork,
+  PLAIN,
+} from './plain.ts'
 import { type Answer, parseAnswer, SERVE, tcpLine, udpLine } from './pods.ts'
 import { docker } from './programs.ts'
 import { writeRigFile } from './state.ts'
@@ -16,7 +27,6 @@ const GATEWAY = 'ipref-rig-gateway'
 const BOX = 'ipref-rig-box'
 const INSIDE_ADDRESS = '10.1.0.2'
 const BOX_ADDRESS = '10.1.0.10'
-const TOOLS = 'ipref/base:bookworm'
 export const BOX_NAME = 'box.host.example'
 
 const SETTINGS = `gateway: ${HOST_ADDRESS}
@@ -52,7 +62,7 @@ export async function startPlainHost(image: string): Promise<void> {
   await stopPlainHost()
   await makeNetwork(HOME, HOME_NETWORK, '10.1.0.128/25')
   const tools = ['--detach', '--init', '--privileged', '--label', LABEL, '--sysctl', 'net.ipv4.ip_forward=1']
-  await docker('run', ...tools, '--name', ROUTER, '--network', PLAIN, '--ip', HOST_ADDRESS, TOOLS, 'sleep', 'infinity')
+  await docker('run', ...tools, '--name', ROUTER, '--network', PLAIN, '--ip', HOST_ADDRESS, BASE, 'sleep', 'infinity')
   await docker('network', 'connect', '--ip', INSIDE_ADDRESS, HOME, ROUTER)
   const least = ['--cap-drop', 'ALL', '--cap-add', 'NET_ADMIN', '--cap-add', 'NET_BIND_SERVICE', '--user', '0']
   const gateway = [...least, '--device', '/dev/net/tun', '--tmpfs', '/run/ipref', '--volume', `${folder}:/etc/ipref:ro`]
@@ -61,7 +71,7 @@ export async function startPlainHost(image: string): Promise<void> {
     ...[image, 'gateway', '-config', '/etc/ipref/gateway.yaml'],
   )
   const box = ['--detach', '--init', '--privileged', '--label', LABEL, '--hostname', 'box', '--dns', INSIDE_ADDRESS]
-  await docker('run', ...box, '--name', BOX, '--network', HOME, '--ip', BOX_ADDRESS, TOOLS, 'sh', '-c', SERVE)
+  await docker('run', ...box, '--name', BOX, '--network', HOME, '--ip', BOX_ADDRESS, BASE, 'sh', '-c', SERVE)
   await docker('exec', BOX, 'ip', 'route', 'replace', 'default', 'via', INSIDE_ADDRESS)
   await eventually(`${BOX_NAME} is in the public DNS`, async () => (await askDns(BOX_NAME, 'TXT')).length > 0, {
     withinMs: 60_000,

@@ -1,20 +1,11 @@
 import { describe, expect, it } from 'vitest'
 import { type Observation, type ReportInput, reportOf } from '../../../../gateway/kube/report.ts'
 import { API_VERSION, type IprefGateway } from '../../../../resources/kinds.ts'
+import { quietObservation } from '../../../support/quietSource.ts'
 
 const MINUTE = 60_000
 const peer = { address: '203.0.113.2', verified: true, rttMilliseconds: 20, pathMtu: 1500, lastSeenTime: 'a' }
-const observation: Observation = {
-  version: '1',
-  nodeAddresses: [],
-  publicAddresses: [],
-  tunMtu: 1400,
-  offloads: [],
-  peers: [peer],
-  unready: [],
-  nodeNetwork: undefined,
-  refusal: undefined,
-}
+const observation: Observation = { ...quietObservation, version: '1', tunMtu: 1400, peers: [peer] }
 const gateway: IprefGateway = {
   apiVersion: API_VERSION,
   kind: 'IprefGateway',

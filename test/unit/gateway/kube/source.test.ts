@@ -11,6 +11,7 @@ import { API_VERSION, type IprefService, type ServiceMapping } from '../../../..
 import { formatNetwork, NETWORK_KEY, NETWORK_NAME } from '../../../../resources/network.ts'
 import { systemClock } from '../../../../runtime/clock.ts'
 import { acceptedPeer, network } from '../../../support/clusterBuilders.ts'
+import { quietObservation } from '../../../support/quietSource.ts'
 import { silentLog } from '../../../support/silentLog.ts'
 
 const NAMESPACE = 'ipref'
@@ -36,17 +37,7 @@ class TestGateway {
   denied: string[] = []
   slices: string[] | undefined
   refuses: string | undefined
-  observation: Observation = {
-    version: 'test',
-    nodeAddresses: [],
-    publicAddresses: [],
-    tunMtu: 1400,
-    offloads: [],
-    peers: [],
-    unready: [],
-    nodeNetwork: undefined,
-    refusal: undefined,
-  }
+  observation: Observation = { ...quietObservation, version: 'test', tunMtu: 1400 }
   source!: KubeSource
   store!: DirectoryStore
 

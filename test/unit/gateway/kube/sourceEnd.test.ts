@@ -6,7 +6,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest'
 import { KubeSource } from '../../../../gateway/kube/source.ts'
 import { DirectoryStore } from '../../../../resources/directoryStore.ts'
 import { type Clock, systemClock } from '../../../../runtime/clock.ts'
-import { silentLog } from '../../../support/silentLog.ts'
+import { quietSourcePorts } from '../../../support/quietSource.ts'
 
 let folder: string
 let store: DirectoryStore
@@ -53,29 +53,7 @@ it('no timer outlives it, once it has followed the cluster', async () => {
       tunnelFamilies: [4],
       own: {},
     },
-    {
-      store,
-      clock,
-      log: silentLog,
-      random: () => 0.5,
-      setAssertions: async () => [],
-      setPolicy: () => true,
-      setPeers: () => {},
-      setNetwork: () => {},
-      setDomains: () => {},
-      observe: () => ({
-        version: 'test',
-        nodeAddresses: [],
-        publicAddresses: [],
-        tunMtu: 1400,
-        offloads: [],
-        peers: [],
-        unready: [],
-        nodeNetwork: undefined,
-        refusal: undefined,
-      }),
-      onReleased: () => {},
-    },
+    quietSourcePorts(store, { clock }),
   )
   await source.restore()
   source.start()
