@@ -35,7 +35,7 @@ export interface ResponderSettings {
   /** names of keys, lower case; where there are any, a transfer must also be signed with one of them */
   transferKeys: readonly Name[]
   /** zones that are for some askers alone; to others it is as if they were not here */
-  internal?: { zones: readonly Name[]; allow: readonly Prefix[] }
+  internal?: { zones: readonly Name[]; allows(address: Uint8Array): boolean }
 }
 
 export interface ResponderPorts {
@@ -163,7 +163,7 @@ export class ZoneResponder {
   #isFor({ address }: Asker, origin: Name): boolean {
     const { internal } = this.#settings
     if (!internal?.zones.includes(lowerName(origin))) return true
-    return internal.allow.some(prefix => prefixContains(prefix, address))
+    return internal.allows(address)
   }
 
   #whyNot({ asker, key }: Request, origin: Name): string | undefined {

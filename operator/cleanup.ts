@@ -211,7 +211,7 @@ class Cleanup {
     const { namespace } = this.#settings
     // what holds the text of the zones is deleted as a whole
     const { configMap: _whole, ...publishers } = config.publishers
-    const ports = { store, clock, log, namespace, isLeader: () => true, onForeignChange: () => {} }
+    const ports = { store, clock, log, namespace, isLeader: () => true, inside: () => [], onForeignChange: () => {} }
     return outputsOf({ ...config, publishers }, ports)
   }
 

@@ -95,6 +95,28 @@ export function networksOfNode({ spec }: Node): string[] {
   return spec?.podCIDRs ?? (spec?.podCIDR ? [spec.podCIDR] : [])
 }
 
+/** Networks and nodes of the cluster as they are when it is called. Makes itself a listener, so before `cluster.start()`. */
+export function insideOf(cluster: Cluster): () => readonly Prefix[] {
+  let known: { config: Config; inside: Prefix[] } | undefined
+  const forget = () => {
+    known = undefined
+  }
+  cluster.listen('Node', change => !isSameNode(change) && forget())
+  cluster.listen('ServiceCIDR', change => !isSameOf(change, ({ spec }: ServiceCidr) => spec?.cidrs) && forget())
+  return () => {
+    const { config } = cluster
+    if (known?.config !== config) {
+      const hosts = cluster.nodes().flatMap(addressesOfNode).map(hostPrefix)
+      known = { config, inside: prefixes([...clusterNetworks(cluster), ...hosts]) }
+    }
+    return known.inside
+  }
+}
+
+function hostPrefix(address: string): string {
+  return `${address}/${address.includes(':') ? 128 : 32}`
+}
+
 /** Pod and service networks: of the nodes, of the API server where it says them, and of the configuration. */
 export function clusterNetworks(cluster: Cluster): string[] {
   const { podNetworks, serviceNetworks } = cluster.config

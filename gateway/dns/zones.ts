@@ -5,7 +5,7 @@ import { formatName, lowerName, type Name, parseName } from '../../dns/name.ts'
 import { parseTsigKey, type TsigKey } from '../../dns/tsig.ts'
 import { SerialFile, ZoneFile } from '../../dns/zoneFiles.ts'
 import { ZoneServer } from '../../dns/zoneServer.ts'
-import { formatAddress, type Prefix, parseAddress, parsePrefix } from '../../ipref/address.ts'
+import { formatAddress, type Prefix, parseAddress, parsePrefix, prefixContains } from '../../ipref/address.ts'
 import type { Logger } from '../../runtime/log.ts'
 import type { Option, SettingsReader } from '../../runtime/settings.ts'
 import { localPrefixes } from './access.ts'
@@ -146,7 +146,7 @@ export class Zones {
         transferKeys: config.keys.map(key => key.name),
         internal: {
           zones: config.files.filter(file => file.isInternal).map(file => file.origin),
-          allow: localPrefixes,
+          allows: address => localPrefixes.some(prefix => prefixContains(prefix, address)),
         },
         notify: config.notify.map(({ address, port }) => ({
           host: formatAddress(address),

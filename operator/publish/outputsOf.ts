@@ -1,4 +1,5 @@
 /** The outputs that the settings name. */
+import type { Prefix } from '../../ipref/address.ts'
 import type { Config } from '../../resources/config.ts'
 import type { ResourceStore } from '../../resources/store.ts'
 import type { Clock } from '../../runtime/clock.ts'
@@ -18,17 +19,19 @@ export interface OutputPorts {
   /** the operator's own */
   namespace: string
   isLeader(): boolean
+  /** networks and nodes of the cluster, as they are now */
+  inside(): readonly Prefix[]
   /** Objects that an output keeps were changed by somebody. */
   onForeignChange(output: string): void
 }
 
 export function outputsOf(config: Config, ports: OutputPorts): Output[] {
-  const { store, clock, log, namespace, isLeader } = ports
+  const { store, clock, log, namespace, isLeader, inside } = ports
   const { zoneServer, rfc2136, dnsEndpoint, configMap } = config.publishers
   const serials = new SerialBook(store, namespace)
   const outputs: Output[] = []
   if (zoneServer)
-    outputs.push(new ZoneServerOutput(zoneServer, config, { store, serials, isLeader, clock, log, namespace }))
+    outputs.push(new ZoneServerOutput(zoneServer, config, { store, serials, isLeader, inside, clock, log, namespace }))
   const lookMs = config.readBack.intervalSeconds * 1000
   for (const one of rfc2136)
     for (const kind of zoneKinds) {

@@ -11,6 +11,7 @@ import { isDeepStrictEqual } from 'node:util'
 import type { Message } from '../../dns/message.ts'
 import type { Name } from '../../dns/name.ts'
 import { queryServer } from '../../dns/query.ts'
+import type { Prefix } from '../../ipref/address.ts'
 import type { Config } from '../../resources/config.ts'
 import type { IprefGateway, IprefPeer, IprefService } from '../../resources/kinds.ts'
 import type { Change, ResourceStore } from '../../resources/store.ts'
@@ -21,6 +22,7 @@ import type { Cluster } from '../cluster.ts'
 import type { Finding } from '../conditions.ts'
 import type { Events } from '../events.ts'
 import type { Publication } from '../service/reconcile.ts'
+import { insideOf } from '../surroundings.ts'
 import { ClusterDnsKeeper, type ClusterDnsReport } from './clusterDnsKeeper.ts'
 import { DesiredTable, type OwnedSet, type SetChange } from './desired.ts'
 import { type Server, showServer } from './endpoints.ts'
@@ -91,6 +93,7 @@ export class Publisher implements Publication {
   readonly #servers: ReadServers
   readonly #asked = new Map<ZoneKind, readonly Server[]>()
   readonly #clusterDns: ClusterDnsKeeper
+  readonly #inside: () => readonly Prefix[]
   readonly #drifted = new Set<ZoneKind>()
   #driftEvents = { since: 0, count: 0 }
   #config: Config
@@ -124,6 +127,7 @@ export class Publisher implements Publication {
       ask: (server, question) => this.#ask(server, question),
       published: () => this.#anyPublished(),
     })
+    this.#inside = insideOf(cluster)
     cluster.listen('IprefService', change => this.#serviceChanged(change))
     cluster.listen('IprefPeer', change => this.#peerChanged(change))
     cluster.listen('IprefGateway', () => this.#later('gateways', PUBLISH_MS, () => this.#gatewaysChanged()))
@@ -210,6 +214,7 @@ export class Publisher implements Publication {
       log: this.#log,
       namespace,
       isLeader: () => this.#isLeader,
+      inside: this.#inside,
       onForeignChange: name => this.#runners.find(({ output }) => output.name === name)?.again(),
     })
     const onState = (state: OutputState) => this.#outputChanged(state)

@@ -6,13 +6,13 @@
  *                                     └─ no: what it served before for at most 30 s more, then nothing (REFUSED, and the asker goes to the next server)
  *
  * Every replica answers, so that a Service may lead to any; a follower's view may be behind or ahead of the leader's by moments, and a content without a
- * recorded serial is never given out. The internal zone is answered to private addresses, this host, the cluster's networks and those that may transfer: native addresses
- * are nobody else's affair, whoever can reach the port.
+ * recorded serial is never given out. The internal zone is answered to private addresses, this host, the cluster's networks and nodes, and those that may
+ * transfer: native addresses are nobody else's affair, whoever can reach the port.
  */
 import { type Name, parseName } from '../../dns/name.ts'
 import type { TsigKey } from '../../dns/tsig.ts'
 import { ZoneServer, type ZoneServerLog } from '../../dns/zoneServer.ts'
-import { type Prefix, parsePrefix } from '../../ipref/address.ts'
+import { type Prefix, parsePrefix, prefixContains } from '../../ipref/address.ts'
 import type { Config, ZoneServerConfig } from '../../resources/config.ts'
 import type { ResourceStore } from '../../resources/store.ts'
 import type { Clock } from '../../runtime/clock.ts'
@@ -29,6 +29,8 @@ export interface ZoneServerOutputPorts {
   serials: SerialBook
   /** only the leader gives serials */
   isLeader(): boolean
+  /** networks and nodes of the cluster, as they are now */
+  inside(): readonly Prefix[]
   clock: Clock
   log: ZoneServerLog
   namespace: string
@@ -136,12 +138,10 @@ export class ZoneServerOutput implements Output {
   }
 
   #serverSettings(keys: readonly TsigKey[]) {
-    const { internalZone, podNetworks, serviceNetworks } = this.#settings
     const { listen, transfer, notify } = this.#config
     const servers = listen.map(text => serverOf(text))
     // this host asks itself, to read back
     const self = servers.map(({ host }) => `${host}/${host.includes(':') ? 128 : 32}`)
-    const inside = [...PRIVATE, ...self, ...podNetworks, ...serviceNetworks, ...transfer.allow]
     const [key] = keys
     return {
       listen: servers,
@@ -149,7 +149,10 @@ export class ZoneServerOutput implements Output {
       transferAllow: prefixes(transfer.allow),
       transferKeys: keys.map(({ name }) => name),
       notify: notify.map(text => ({ ...serverOf(text), ...(key ? { key } : {}) })),
-      internal: { zones: [parseName(internalZone) as Name], allow: prefixes(inside) },
+      internal: {
+        zones: [parseName(this.#settings.internalZone) as Name],
+        allows: askersOfInternal(prefixes([...self, ...transfer.allow]), this.#ports.inside),
+      },
     }
   }
 
@@ -157,6 +160,15 @@ export class ZoneServerOutput implements Output {
     await this.#running?.server.stop()
     this.#running = undefined
   }
+}
+
+/** `inside`: what else is in the cluster, now. */
+export function askersOfInternal(
+  allowed: readonly Prefix[],
+  inside: () => readonly Prefix[],
+): (address: Uint8Array) => boolean {
+  const always = [...prefixes(PRIVATE), ...allowed]
+  return address => [always, inside()].some(some => some.some(prefix => prefixContains(prefix, address)))
 }
 
 function prefixes(texts: readonly string[]): Prefix[] {

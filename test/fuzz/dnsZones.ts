@@ -7,7 +7,7 @@ import { Zone } from '../../dns/zone.ts'
 import { type Asker, MAX_UDP, type ResponderSettings, type Transfer, ZoneResponder } from '../../dns/zoneResponder.ts'
 import { parseZoneText } from '../../dns/zoneText.ts'
 import { NotifyListener } from '../../gateway/dns/notifyListener.ts'
-import { parseAddress, parsePrefix } from '../../ipref/address.ts'
+import { parseAddress, parsePrefix, prefixContains } from '../../ipref/address.ts'
 import { type Corpus, KEYS, NOW, questionOf, signedForms, ZONE, ZONE_TEXT } from './dnsCorpus.ts'
 import { MessageMutator } from './dnsMutate.ts'
 import type { Random } from './random.ts'
@@ -17,6 +17,10 @@ import type { Watchdog } from './watchdog.ts'
 const INSIDE: Name = parseName('inside.example.com.')!
 const INSIDE_TEXT = '$TTL 60\n@ IN SOA ns1 admin 1 1h 10m 1w 5m\n@ NS ns1\nns1 A 10.9.9.9\nsecret TXT "hidden"\n'
 const LOCAL = [parsePrefix('10.0.0.0/8')!, parsePrefix('fd00::/8')!]
+const INTERNAL = {
+  zones: [INSIDE],
+  allows: (address: Uint8Array) => LOCAL.some(prefix => prefixContains(prefix, address)),
+}
 const ADDRESSES = ['10.1.2.3', '192.0.2.9', 'fd00::9', '2001:db8::9'].map(text => parseAddress(text)!)
 const MIN_UDP = 512
 const MOST_TCP = 65_535
@@ -188,8 +192,8 @@ function makeServers(): { settings: ResponderSettings; responder: ZoneResponder 
     zoneOf(parseName('big.')!, `${bigHead()}${hosts}`),
   ]
   const all: ResponderSettings[] = [
-    { keys: KEYS, transferAllow: LOCAL, transferKeys: [], internal: { zones: [INSIDE], allow: LOCAL } },
-    { keys: KEYS, transferAllow: LOCAL, transferKeys: [KEYS[0]!.name], internal: { zones: [INSIDE], allow: LOCAL } },
+    { keys: KEYS, transferAllow: LOCAL, transferKeys: [], internal: INTERNAL },
+    { keys: KEYS, transferAllow: LOCAL, transferKeys: [KEYS[0]!.name], internal: INTERNAL },
   ]
   return all.map(settings => {
     const responder = new ZoneResponder(settings, { now: () => NOW })

@@ -59,6 +59,7 @@ export async function run(checks: Checks, rig: Rig): Promise<void> {
     return undefined
   })
   for (const cluster of [a, b]) await checkReady(checks, cluster)
+  for (const cluster of [a, b]) await checkInternal(checks, cluster)
   await checkDirection(checks, b, a)
   await checkDirection(checks, a, b)
 }
@@ -82,6 +83,19 @@ async function checkReady(checks: Checks, cluster: Cluster): Promise<void> {
     await cluster.apply(PODS)
     await cluster.waitFor('condition=Ready', 'iprefservice/pod', NAMESPACE)
     return undefined
+  })
+}
+
+/** Pods ask the cluster's DNS, and that asks any of the resolvers. */
+async function checkInternal(checks: Checks, cluster: Cluster): Promise<void> {
+  const name = `pod.${NAMESPACE}.${cluster.facts.internalZone}`
+  await checks.check(`${cluster.name}: the resolver of each node answers for the internal zone`, async () => {
+    const [client] = await startClients(cluster)
+    const said: string[] = []
+    for (const { address } of cluster.facts.nodes)
+      said.push(...(await addressesOf(client!, name, { address, port: 1053 })))
+    expectThat(said.length === cluster.facts.nodes.length && new Set(said).size === 1, said.join(' '))
+    return said[0]
   })
 }
 

@@ -80,9 +80,10 @@ export interface Client {
   node: string
 }
 
-/** A client on each node, control plane and all, in namespace `clients`. They stay. */
-export async function startClients(cluster: Cluster): Promise<Client[]> {
-  const clients = cluster.facts.nodes.map(({ name }) => ({ cluster, pod: `on-${name}`, node: name }))
+/** A client on each node but one, control plane and all, in namespace `clients`. They stay. */
+export async function startClients(cluster: Cluster, without?: string): Promise<Client[]> {
+  const nodes = cluster.facts.nodes.filter(({ name }) => name !== without)
+  const clients = nodes.map(({ name }) => ({ cluster, pod: `on-${name}`, node: name }))
   const pods = clients.map(
     ({ pod, node }) => `---
 apiVersion: v1
@@ -104,9 +105,14 @@ function inClient({ cluster, pod }: Client, line: string): Promise<string> {
   return cluster.inPod(pod, line, { namespace: 'clients', timeoutMs: 30_000 })
 }
 
-/** Addresses of a name, as the client's resolver says them. */
-export async function addressesOf(client: Client, name: string): Promise<string[]> {
-  const lines = (await inClient(client, `dig +short +time=2 +tries=2 ${name} A`)).split('\n')
+/** Addresses of a name, as the client's resolver says them, or another one. */
+export async function addressesOf(
+  client: Client,
+  name: string,
+  server?: { address: string; port: number },
+): Promise<string[]> {
+  const at = server ? `-p ${server.port} @${server.address} ` : ''
+  const lines = (await inClient(client, `dig ${at}+short +time=2 +tries=2 ${name} A`)).split('\n')
   return lines.filter(line => /^[0-9.]+$/.test(line))
 }
 

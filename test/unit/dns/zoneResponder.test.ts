@@ -379,7 +379,7 @@ it('encodeMessage and the responder agree on what a query is', () => {
 
 describe('an internal zone', () => {
   const far = Uint8Array.of(192, 0, 2, 1)
-  const internal = { zones: [EXAMPLE], allow: [parsePrefix('127.0.0.0/8')!] }
+  const internal = { zones: [EXAMPLE], allows: (address: Uint8Array) => address[0] === 127 }
   const one = responder({ internal, transferAllow: [parsePrefix('0.0.0.0/0')!] })
   one.setZone(zone('www A 192.0.2.3', name('example.net.')))
   const rcode = (text: string, address: Uint8Array, transport: 'udp' | 'tcp' = 'udp') => {

@@ -8,6 +8,7 @@ import { decodeSoa, type Message, rcodeOf } from '../../../../dns/message.ts'
 import { type Name, parseName } from '../../../../dns/name.ts'
 import { queryServer } from '../../../../dns/query.ts'
 import { parseZoneText } from '../../../../dns/zoneText.ts'
+import { parseAddress, parsePrefix } from '../../../../ipref/address.ts'
 import {
   dnsServerOf,
   domainsOf,
@@ -22,7 +23,7 @@ import { DnsEndpointOutput } from '../../../../operator/publish/dnsEndpointOutpu
 import { type Output, OutputRunner } from '../../../../operator/publish/output.ts'
 import type { RecordSet, ZoneKind } from '../../../../operator/publish/records.ts'
 import { SerialBook, STATE_NAME } from '../../../../operator/publish/serialBook.ts'
-import { ZoneServerOutput } from '../../../../operator/publish/zoneServerOutput.ts'
+import { askersOfInternal, ZoneServerOutput } from '../../../../operator/publish/zoneServerOutput.ts'
 import { DirectoryStore } from '../../../../resources/directoryStore.ts'
 import type { ConfigMap, Service } from '../../../../resources/kinds.ts'
 import { ManualClock } from '../../../support/manualClock.ts'
@@ -259,7 +260,15 @@ describe('the zone server', () => {
     for (const output of running.splice(0)) await output.stop()
   })
   const open = (isLeader: () => boolean) => {
-    const ports = { store, serials: new SerialBook(store, namespace), isLeader, clock, log, namespace }
+    const ports = {
+      store,
+      serials: new SerialBook(store, namespace),
+      isLeader,
+      inside: () => [],
+      clock,
+      log,
+      namespace,
+    }
     const output = new ZoneServerOutput(
       { ...settings.publishers.zoneServer!, listen: ['127.0.0.1:0'] },
       settings,
@@ -317,6 +326,25 @@ describe('the zone server', () => {
     await follower.apply(table.snapshot())
     expect(await serialAt(follower)).toBe(await serialAt(leader))
     expect((await configMap(STATE_NAME))!.data).toBeDefined()
+  })
+})
+
+describe('the internal zone', () => {
+  const bytes = (text: string) => parseAddress(text)!
+  let inside = [parsePrefix('203.0.113.0/26')!, parsePrefix('2001:db8:7::5/128')!]
+  const allows = askersOfInternal([parsePrefix('198.51.100.9/32')!], () => inside)
+
+  it.each(['10.1.2.3', '127.0.0.1', 'fd00::1', '198.51.100.9', '203.0.113.7', '2001:db8:7::5'])('is for %s', text => {
+    expect(allows(bytes(text))).toBe(true)
+  })
+
+  it.each(['198.51.100.8', '203.0.113.64', '2001:db8:7::6'])('is not for %s', text => {
+    expect(allows(bytes(text))).toBe(false)
+  })
+
+  it('is for nodes as they come and go', () => {
+    inside = [parsePrefix('192.0.2.1/32')!]
+    expect(['192.0.2.1', '203.0.113.7'].map(text => allows(bytes(text)))).toEqual([true, false])
   })
 })
 
