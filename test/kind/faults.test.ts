@@ -65,6 +65,8 @@ class Faults {
   readonly #checks: Checks
   readonly #rig: Rig
   #count = 0
+  /** a node of B that is switched off */
+  #off: string | undefined
 
   constructor(checks: Checks, rig: Rig) {
     this.#checks = checks
@@ -142,9 +144,8 @@ class Faults {
       }
       throw new Error('it stays on the control plane')
     })
-    let off = ''
     await this.fault('single uplink: node of the active gateway switched off', b, async ({ active }) => {
-      off = active
+      this.#off = active
       await docker('kill', active)
       await soon('another is active', async () => {
         const now = await b.activeGateway()
@@ -152,9 +153,11 @@ class Faults {
       })
       return undefined
     })
-    if (off === '') return
+    const off = this.#off
+    if (off === undefined) return
     await this.fault('the node comes back', b, async () => {
       await docker('start', off)
+      this.#off = undefined
       await b.kubectl(['wait', '--for=condition=Ready', `node/${off}`, '--timeout=180s'], { timeoutMs: 200_000 })
       await gatewaysReady(b)
       return undefined
@@ -168,7 +171,7 @@ class Faults {
     await a.apply(serviceNamed(name))
     await a.waitFor('condition=Ready', `iprefservice/${name}`, PLACE)
     const active = await this.#active()
-    const client = (await startClients(b)).find(one => one.node !== active)!
+    const client = (await startClients(b, this.#off)).find(one => one.node !== active)!
     const dnsName = `${name}.${PLACE}.${a.facts.publicZone}`
     const [address = ''] = await soon(`${dnsName} resolves`, async () => {
       const found = await addressesOf(client, dnsName)
