@@ -162,7 +162,7 @@ export class Decap {
       if (fault === Fault.destination_unmapped) return this.#answerTunnel(fault)
       if (fault !== Fault.none) return this.#drop(fault)
     }
-    if (this.#toGateway && !this.#env.settings.gatewayOpen) {
+    if (this.#toGateway) {
       const verdict = this.#gatewayItself(packet)
       if (verdict !== Verdict.missRemote) return verdict
     }
@@ -267,15 +267,16 @@ export class Decap {
     return this.#env.view.getUint16(packet.l4 + udp.checksum) === 0 ? Fault.udp_checksum_missing : Fault.none
   }
 
-  /** decisions.md 1. missRemote here means: let it through to our own host. */
+  /** decisions.md 1. missRemote here means: let it through to our own host. Answers to our own probes are ours, open or not. */
   #gatewayItself(packet: TunnelPacket): Verdict {
-    if (packet.protocol !== IPPROTO_ICMP) return this.#drop(Fault.gateway_closed)
-    if (this.#isError(packet)) return Verdict.missRemote
-    if (packet.isFragment && packet.fragmentOffset !== 0) return this.#drop(Fault.gateway_closed)
+    const { gatewayOpen, probeId } = this.#env.settings
+    const isOther = packet.protocol !== IPPROTO_ICMP || (packet.isFragment && packet.fragmentOffset !== 0)
+    if (!isOther && this.#isError(packet)) return Verdict.missRemote
     const isRequest = this.#icmpKind >> 8 === ICMP_ECHO_REQUEST
-    const isOurs = !isRequest && this.#env.view.getUint16(packet.l4 + icmp.id) === this.#env.settings.probeId
+    const isOurs = !isOther && !isRequest && this.#env.view.getUint16(packet.l4 + icmp.id) === probeId
+    if (gatewayOpen && !isOurs) return Verdict.missRemote
     // the answer to a large probe may come in fragments; the first proves as much
-    if (packet.isFragment && !isOurs) return this.#drop(Fault.gateway_closed)
+    if (isOther || (packet.isFragment && !isOurs)) return this.#drop(Fault.gateway_closed)
     if (isRequest) {
       this.#answer.sendEchoReply(packet)
       return Verdict.forwarded

@@ -45,8 +45,11 @@ function reply({ id = OURS, type = 0, offset, more = false }: Reply): Uint8Array
   return Uint8Array.from([...head, type, 0, 0, 0, id >> 8, id & 0xff, 0, 1, ...NONCE, ...new Uint8Array(24)])
 }
 
-function decap(bytes: Uint8Array): { verdict: number; fault: number; nonce: Uint8Array } {
-  const change = { probeId: OURS, gatewayOpen: false }
+function decap(
+  bytes: Uint8Array,
+  { gatewayOpen } = { gatewayOpen: false },
+): { verdict: number; fault: number; nonce: Uint8Array } {
+  const change = { probeId: OURS, gatewayOpen }
   const bench = new ForwardBench(settingsFor({ encodeNets: ['10.240.0.0/12'], contexts: ['198.51.100.1'], change }))
   const verdict = bench.runDecap(bytes, { address: '198.51.100.2', port: 1045 })
   const { fault, probeAt } = bench.decap
@@ -61,6 +64,7 @@ describe('echo replies to the gateway itself', () => {
     const { verdict, nonce } = decap(reply(given))
     expect(verdict).toBe(Verdict.probeAnswer)
     expect(nonce).toEqual(NONCE)
+    expect(decap(reply(given), { gatewayOpen: true }).verdict).toBe(Verdict.probeAnswer)
   })
 
   it.each([
@@ -69,5 +73,6 @@ describe('echo replies to the gateway itself', () => {
     { name: 'a first fragment of a request', given: { type: 8, offset: 0, more: true } },
   ])('$name is dropped', ({ given }) => {
     expect(decap(reply(given))).toMatchObject({ verdict: Verdict.dropped, fault: Fault.gateway_closed })
+    expect(decap(reply(given), { gatewayOpen: true }).verdict).toBe(Verdict.missRemote)
   })
 })
