@@ -206,13 +206,7 @@ async function killOperators(cluster: Cluster): Promise<string> {
   const name = `after-${Date.now()}`
   await cluster.apply(serviceNamed(name))
   await cluster.waitFor('condition=Ready', `iprefservice/${name}`, PLACE)
-  const seconds = ((performance.now() - begun) / 1000).toFixed(1)
-  await cluster.kubectl(['-n', PLACE, 'delete', 'iprefservice', name, '--wait=false'])
-  await soon(
-    'its reference is held, or free',
-    async () => (await cluster.get('iprefservice', name, PLACE)) === undefined,
-  )
-  return `an IprefService made at once is Ready after ${seconds} s`
+  return `an IprefService made at once is Ready after ${((performance.now() - begun) / 1000).toFixed(1)} s`
 }
 
 async function killApiServer(cluster: Cluster): Promise<string> {
