@@ -127,6 +127,7 @@ export class KubeHost {
         log: ports.log,
         mapper: ports.mapper,
         mappings: ports.mappings,
+        peers: ports.peers,
         durable: ports.durable,
         onHolder: () => this.#place(),
       },
@@ -211,6 +212,7 @@ export class KubeHost {
     setCarrying(!isRefused && !isElsewhere)
     this.#placePeers()
     if (role === 'active' && before?.role !== role) this.#ports.peers.announce()
+    if (role !== 'active' && before?.role === 'active') this.#ports.peers.hush()
     this.#placeNames()
     this.#placeNode()
   }

@@ -23,6 +23,13 @@ export const kubeMetricTable = [
     help: 'encoded addresses given out while only the active gateway had them',
     count: 'alone',
   },
+  {
+    name: 'ipref_uplink_peers',
+    kind: 'gauge',
+    labels: [],
+    help: 'remote gateways that this standby knows the port of, from the active gateway',
+    count: 'peers',
+  },
 ] as const
 
 /** Text of the Prometheus exposition format. */

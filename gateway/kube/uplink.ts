@@ -18,6 +18,7 @@ import { type ResourceStore, StoreError, type Watched } from '../../resources/st
 import { systemClock } from '../../runtime/clock.ts'
 import type { Logger } from '../../runtime/log.ts'
 import type { Mapper } from '../mapper/mapper.ts'
+import type { Peers } from '../peers/peers.ts'
 import { candidatesOf, isCandidate, standbysOf } from './placement.ts'
 import { UplinkActive } from './uplinkActive.ts'
 import { UplinkStandby } from './uplinkStandby.ts'
@@ -50,6 +51,7 @@ export interface UplinkPorts {
   log: Logger
   mapper: Pick<Mapper, 'dynamicMappings' | 'adopt' | 'merge' | 'drop'>
   mappings: UplinkStore
+  peers: Pick<Peers, 'known' | 'adopt' | 'merge'>
   /** Resolves when all that was saved is on disk. */
   durable(): Promise<void>
   /** Another gateway is active now, or we are. */
@@ -62,6 +64,8 @@ export interface UplinkCounts {
   /** 1: active with a standby that has everything, or such a standby */
   standby: number
   alone: number
+  /** remote gateways of which a standby here knows the port */
+  peers: number
 }
 
 export class Uplink {
@@ -109,6 +113,7 @@ export class Uplink {
             : [],
         ownAddresses: () => this.#ownAddresses(),
         merge: mapping => mapper.merge(mapping),
+        peers: ports.peers,
         onTaken: (by, transitions) => this.#told({ name: by, transitions }),
       },
     )
@@ -136,7 +141,12 @@ export class Uplink {
 
   counts(): UplinkCounts {
     const hasStandby = this.#isActive ? this.#active.standby !== undefined : this.#standby.isSynchronized
-    return { active: this.#isActive ? 1 : 0, standby: hasStandby ? 1 : 0, alone: this.#active.alone }
+    return {
+      active: this.#isActive ? 1 : 0,
+      standby: hasStandby ? 1 : 0,
+      alone: this.#active.alone,
+      peers: this.#standby.peers,
+    }
   }
 
   /** One line for people; undefined: no single uplink. */
@@ -253,7 +263,8 @@ export class Uplink {
     this.#ports.mappings.replica = isActive ? this.#active : undefined
     this.#idleSince = performance.now()
     if (isActive) {
-      this.#standby.takeOver(this.#state.holder?.transitions ?? 0)
+      const known = this.#standby.takeOver(this.#state.holder?.transitions ?? 0)
+      for (const peer of known) this.#ports.peers.adopt(peer)
       this.#active.start()
     } else this.#active.stop('this gateway is not active any more')
   }
@@ -276,6 +287,7 @@ export class Uplink {
     if (now - this.#idleSince < FORGET_MS) return
     const { mapper } = this.#ports
     for (const { kind, local } of [...mapper.dynamicMappings()]) mapper.drop(kind, local)
+    this.#standby.forgetPeers()
   }
 
   // ---- the key

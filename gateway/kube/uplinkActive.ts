@@ -1,5 +1,5 @@
 /**
- * The active gateway's end of the stream: finds a standby, gives it everything, then each commit as it comes.
+ * The active gateway's end of the stream: finds a standby, gives it everything, then each commit as it comes, and what changed of peers twice a second.
  *
  *   gateways by name, beginning after our own ──dial──► first that answers and knows the key ──► merge ──► snapshot ──► commits
  *                                   ▲──────────────────────────── the connection ends ───────────────────────────────────┘
@@ -13,8 +13,12 @@ import { connect } from 'node:net'
 import type { AddressWords } from '../../ipref/address.ts'
 import type { Logger } from '../../runtime/log.ts'
 import type { SavedMapping } from '../mapper/store.ts'
+import type { KnownPeer } from '../peers/peers.ts'
 import { Line } from './uplinkLine.ts'
+import { ToldPeers } from './uplinkPeers.ts'
 import {
+  FEATURES,
+  Feature,
   type Handshake,
   isProof,
   MOST_RECORDS,
@@ -30,6 +34,7 @@ const DIAL_MS = 1000
 const AGAIN_MS = 1000
 const SOON_MS = 100
 const PATIENCE_MS = 100
+const PEERS_MS = 500
 
 export interface Contact {
   name: string
@@ -48,6 +53,12 @@ export interface ActivePorts {
   mappings(): Iterable<SavedMapping>
   /** A mapping of the standby that is not here: taken over, unless it contradicts one that is. */
   merge(mapping: SavedMapping): void
+  peers: {
+    /** ports that were proved, of peers in use */
+    known(): Iterable<KnownPeer>
+    /** Found out by an active gateway before us: taken over, unless we found out ourselves. */
+    merge(peer: KnownPeer): void
+  }
   /** seconds, wall clock */
   unixNow(): number
   /** how long a standby may take to keep a mapping before its address is given out without it; default: 100 ms */
@@ -74,6 +85,7 @@ export class UplinkActive implements Replica {
   #isSynchronized = false
   #isRunning = false
   #cancelDial: NodeJS.Timeout | undefined
+  #peersTimer: NodeJS.Timeout | undefined
   #next = 0
   #sequence = 0
   #queue: UplinkRecord[] = []
@@ -235,6 +247,7 @@ export class UplinkActive implements Replica {
     this.#isSent = false
     this.#lastOfAll = Number.POSITIVE_INFINITY
     this.#isSynchronized = false
+    clearTimeout(this.#peersTimer)
     this.#queue = []
     for (const { resolve } of this.#waiting.splice(0)) {
       this.alone++
@@ -270,14 +283,20 @@ export class UplinkActive implements Replica {
       for (const record of message.records) if (record.do === 'save') this.#ports.merge(mappingOf(record, now))
       return
     }
-    if (message.kind === 'end' && this.#standby === '') return void this.#synchronize(line, name)
+    if (message.kind === 'end' && this.#standby === '') {
+      this.#standby = name
+      return void this.#synchronize(line, message.features & FEATURES)
+    }
+    if (message.kind === 'peers' && this.#standby !== '') {
+      for (const record of message.records) if (record.do === 'know') this.#ports.peers.merge(record)
+      return
+    }
     line.close(`a message out of turn: ${message.kind}`)
   }
 
-  async #synchronize(line: Line, name: string): Promise<void> {
+  async #synchronize(line: Line, features: number): Promise<void> {
     const { mappings, unixNow, log } = this.#ports
-    this.#standby = name
-    line.send({ kind: 'begin' })
+    line.send({ kind: 'begin', features })
     let count = 0
     for (const records of portionsOf(mappings(), unixNow)) {
       count += records.length
@@ -286,11 +305,32 @@ export class UplinkActive implements Replica {
       // others have their turn between portions
       await new Promise(resolve => setImmediate(resolve))
     }
+    const tellPeers = this.#peersTo(line, features)
+    await tellPeers()
     this.#flush()
     this.#lastOfAll = ++this.#sequence
-    line.send({ kind: 'end', sequence: this.#lastOfAll })
+    line.send({ kind: 'end', sequence: this.#lastOfAll, features: 0 })
     if (!line.isOpen) return
     this.#isSent = true
-    log.debug({ standby: name, mappings: count }, 'all mappings are on their way to a standby')
+    this.#tellPeersAgain(line, tellPeers)
+    log.debug({ standby: this.#standby, mappings: count }, 'all mappings are on their way to a standby')
+  }
+
+  #peersTo(line: Line, features: number): () => Promise<void> {
+    if ((features & Feature.peers) === 0) return () => Promise.resolve()
+    const told = new ToldPeers()
+    return async () => {
+      for (const records of told.changes(this.#ports.peers.known())) {
+        await line.sendSlowly({ kind: 'peers', records })
+        if (!line.isOpen) return
+      }
+    }
+  }
+
+  // the next round begins when this one has gone out
+  #tellPeersAgain(line: Line, tellPeers: () => Promise<void>): void {
+    this.#peersTimer = setTimeout(() => {
+      void tellPeers().then(() => line.isOpen && this.#tellPeersAgain(line, tellPeers))
+    }, PEERS_MS)
   }
 }

@@ -11,8 +11,9 @@
  *            ◄──── hello (nonce, name, transitions), proof
  *     proof                             ────►            HMAC-SHA256 over both nonces and names, with the key of the Secret
  *            ◄──── commit …, end                         what the standby has: what the active lacks, it takes over
- *     begin, commit …, end              ────►            all that the active has: everything else goes
- *     commit …, ping                    ────►
+ *     begin, commit …, peers …, end     ────►            all that the active has: everything else goes
+ *            ◄──── peers …                               right after begin: what the standby has of an active before
+ *     commit …, peers …, ping           ────►
  *            ◄──── ack                                   up to this sequence number all is on disk
  *            ◄──── taken                                 I hold the Lease now
  *
@@ -23,7 +24,18 @@
  *   | what   | local address   | context         | reference       | seconds left   |        addresses as the mapping tables have them
  *   +--------+-----------------+-----------------+-----------------+----------------+
  *
+ *
  * Seconds that are left, not a time: clocks of nodes are never compared.
+ *
+ *   peers: records of 21 bytes; each port was proved by a probe; MTU 0: that of the route
+ *
+ *    0        1                 17       19       21
+ *   +--------+-----------------+--------+--------+
+ *   | what   | address         | port   | MTU    |
+ *   +--------+-----------------+--------+--------+
+ *
+ * What was added after version 1 goes to those alone who say that they know it: the standby in the top byte of its `end`, which is zero in version 1
+ * and not looked at there; the active in a byte of its `begin`, which has none in version 1, and gets one only after such an `end`.
  */
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import type { AddressWords } from '../../ipref/address.ts'
@@ -34,13 +46,19 @@ export const PROOF_BYTES = 32
 export const MOST_PAYLOAD = 1 << 16
 export const RECORD_BYTES = 53
 export const MOST_RECORDS = 500
+export const PEER_BYTES = 21
+export const MOST_PEER_RECORDS = 1000
+/** Bits: what the other side understands beyond version 1. */
+export const Feature = { peers: 1 } as const
+export const FEATURES = Feature.peers
 const HEADER = 5
 const SEQUENCE = 8
 const HELLO_FIXED = 1 + NONCE_BYTES + 4
 const MOST_NAME = 253
 
-const Kind = { hello: 1, proof: 2, commit: 3, begin: 4, end: 5, ack: 6, ping: 7, taken: 8 } as const
+const Kind = { hello: 1, proof: 2, commit: 3, begin: 4, end: 5, ack: 6, ping: 7, taken: 8, peers: 9 } as const
 const What = { saveOurs: 1, saveTheirs: 2, removeOurs: 3, removeTheirs: 4 } as const
+const PeerWhat = { known: 1, gone: 2 } as const
 
 export interface UplinkRecord {
   do: 'save' | 'remove'
@@ -52,12 +70,23 @@ export interface UplinkRecord {
   left: number
 }
 
+/** A remote gateway, and what was found out about the way to it. */
+export interface PeerRecord {
+  do: 'know' | 'forget'
+  address: AddressWords
+  /** 0 where it is forgotten */
+  port: number
+  /** bytes that the path takes; 0: what the route says */
+  mtu: number
+}
+
 export type UplinkMessage =
   | { kind: 'hello'; nonce: Uint8Array; name: string; transitions: number }
   | { kind: 'proof'; proof: Uint8Array }
   | { kind: 'commit'; sequence: number; records: UplinkRecord[] }
-  | { kind: 'begin' }
-  | { kind: 'end'; sequence: number }
+  | { kind: 'peers'; records: PeerRecord[] }
+  | { kind: 'begin'; features: number }
+  | { kind: 'end'; sequence: number; features: number }
   | { kind: 'ack'; sequence: number }
   | { kind: 'ping' }
   | { kind: 'taken'; name: string; transitions: number }
@@ -99,15 +128,17 @@ function decodeFrame(kind: number, payload: Buffer): UplinkMessage | UplinkFault
       return payload.length === PROOF_BYTES ? { kind: 'proof', proof: Uint8Array.from(payload) } : 'bad_length'
     case Kind.commit:
       return decodeCommit(payload)
+    case Kind.peers:
+      return decodePeers(payload)
     case Kind.begin:
-      return payload.length === 0 ? { kind: 'begin' } : 'bad_length'
+      return payload.length <= 1 ? { kind: 'begin', features: payload[0] ?? 0 } : 'bad_length'
     case Kind.ping:
       return payload.length === 0 ? { kind: 'ping' } : 'bad_length'
     case Kind.end:
-    case Kind.ack: {
       if (payload.length !== SEQUENCE) return 'bad_length'
-      return { kind: kind === Kind.end ? 'end' : 'ack', sequence: sequenceAt(payload) }
-    }
+      return { kind: 'end', sequence: sequenceAt(payload), features: payload[0]! }
+    case Kind.ack:
+      return payload.length === SEQUENCE ? { kind: 'ack', sequence: sequenceAt(payload) } : 'bad_length'
     case Kind.taken: {
       if (payload.length < 4) return 'bad_length'
       const name = nameOf(payload.subarray(4))
@@ -144,6 +175,18 @@ function decodeCommit(payload: Buffer): UplinkMessage | UplinkFault {
     })
   }
   return { kind: 'commit', sequence: sequenceAt(payload), records }
+}
+
+function decodePeers(payload: Buffer): UplinkMessage | UplinkFault {
+  if (payload.length % PEER_BYTES !== 0) return 'bad_length'
+  const records: PeerRecord[] = []
+  for (let at = 0; at < payload.length; at += PEER_BYTES) {
+    const [what, port, mtu] = [payload[at]!, payload.readUInt16BE(at + 17), payload.readUInt16BE(at + 19)]
+    const isRight = what === PeerWhat.known ? port !== 0 : what === PeerWhat.gone && port === 0 && mtu === 0
+    if (!isRight) return 'bad_record'
+    records.push({ do: what === PeerWhat.known ? 'know' : 'forget', address: wordsAt(payload, at + 1), port, mtu })
+  }
+  return { kind: 'peers', records }
 }
 
 function wordsAt(bytes: Buffer, at: number): AddressWords {
@@ -184,10 +227,17 @@ function payloadOf(message: UplinkMessage): Uint8Array {
       return message.proof
     case 'commit':
       return encodeCommit(message.sequence, message.records)
+    case 'peers':
+      return encodePeers(message.records)
     case 'begin':
+      return message.features === 0 ? new Uint8Array(0) : Uint8Array.of(message.features)
     case 'ping':
       return new Uint8Array(0)
-    case 'end':
+    case 'end': {
+      const payload = encodeCommit(message.sequence, [])
+      payload[0] = message.features
+      return payload
+    }
     case 'ack':
       return encodeCommit(message.sequence, [])
     case 'taken': {
@@ -208,6 +258,18 @@ function encodeCommit(sequence: number, records: readonly UplinkRecord[]): Uint8
     for (const [i, word] of [...local, ...context, ...reference].entries()) payload.writeInt32BE(word, at + 1 + 4 * i)
     payload.writeUInt32BE(Math.max(0, Math.min(left, 0xffffffff)), at + 49)
     at += RECORD_BYTES
+  }
+  return payload
+}
+
+function encodePeers(records: readonly PeerRecord[]): Uint8Array {
+  const payload = Buffer.alloc(records.length * PEER_BYTES)
+  for (const [i, { do: verb, address, port, mtu }] of records.entries()) {
+    const at = i * PEER_BYTES
+    payload[at] = verb === 'know' ? PeerWhat.known : PeerWhat.gone
+    for (const [n, word] of address.entries()) payload.writeInt32BE(word, at + 1 + 4 * n)
+    payload.writeUInt16BE(port, at + 17)
+    payload.writeUInt16BE(mtu, at + 19)
   }
   return payload
 }

@@ -1,9 +1,9 @@
 /**
  * The standby's end of the stream: takes what the active gateway says, writes it into its own tables and store, and acknowledges what is on disk.
  *
- *   connection ──from a node of the plan?──► hello ──older claim than what we know?──► proof ──► what we have ──► snapshot ──► commits
+ *   connection ──from a node of the plan?──► hello ──older claim than what we know?──► proof ──► what we have ──► snapshot ──► commits, peers
  *
- * What is not in the snapshot, nor in commits since it began, goes at its end. One active gateway at a time: one that proves itself takes the
+ * What is not in the snapshot, nor in commits since it began, goes at its end. Peers are kept for the day when we become active. One active gateway at a time: one that proves itself takes the
  * place of the one before. Listens on node addresses alone.
  */
 import { randomBytes } from 'node:crypto'
@@ -11,8 +11,12 @@ import { createServer, type Server, type Socket } from 'node:net'
 import type { AddressWords } from '../../ipref/address.ts'
 import type { Logger } from '../../runtime/log.ts'
 import type { SavedMapping } from '../mapper/store.ts'
+import type { KnownPeer } from '../peers/peers.ts'
 import { Line } from './uplinkLine.ts'
+import { HeardPeers } from './uplinkPeers.ts'
 import {
+  FEATURES,
+  Feature,
   type Handshake,
   isProof,
   NONCE_BYTES,
@@ -50,6 +54,7 @@ export class UplinkStandby {
   #isSynchronized = false
   /** what the snapshot and the commits since its beginning hold; undefined: none is under way */
   #seen: Set<string> | undefined
+  readonly #peers = new HeardPeers()
   #written = 0
   #isWriting = false
   /** milliseconds, monotonic: when we last were a standby that has everything */
@@ -68,6 +73,11 @@ export class UplinkStandby {
 
   get isSynchronized(): boolean {
     return this.#isSynchronized
+  }
+
+  /** Remote gateways of which we know how the active gateway reaches them. */
+  get peers(): number {
+    return this.#peers.size
   }
 
   /** None: nobody is listened to. */
@@ -151,7 +161,14 @@ export class UplinkStandby {
       await line.sendSlowly({ kind: 'commit', sequence: 0, records })
       if (!line.isOpen) return
     }
-    line.send({ kind: 'end', sequence: 0 })
+    line.send({ kind: 'end', sequence: 0, features: FEATURES })
+  }
+
+  // an active gateway that has just been started again knows nobody any more
+  #beginPeers(features: number, line: Line): void {
+    if ((features & Feature.peers) === 0) return this.#peers.clear()
+    for (const records of this.#peers.portions()) line.send({ kind: 'peers', records })
+    this.#peers.beginSnapshot()
   }
 
   #hear(message: UplinkMessage, line: Line): void {
@@ -159,6 +176,10 @@ export class UplinkStandby {
     if (message.kind === 'ping') return
     if (message.kind === 'begin') {
       this.#seen = new Set()
+      return this.#beginPeers(message.features, line)
+    }
+    if (message.kind === 'peers') {
+      for (const record of message.records) this.#peers.take(record)
       return
     }
     if (message.kind === 'commit') {
@@ -167,6 +188,7 @@ export class UplinkStandby {
     }
     if (message.kind === 'end' && this.#seen) {
       this.#forgetOthers(this.#seen)
+      this.#peers.endSnapshot()
       this.#seen = undefined
       this.#isSynchronized = true
       this.synchronizedAt = performance.now()
@@ -218,10 +240,16 @@ export class UplinkStandby {
     this.#seen = undefined
   }
 
-  /** We hold the Lease now: whoever still thinks that it is active is told. */
-  takeOver(transitions: number): void {
+  /** We hold the Lease now: whoever still thinks that it is active is told. What it found out about peers. */
+  takeOver(transitions: number): KnownPeer[] {
     const line = this.#active?.line
     line?.finish({ kind: 'taken', name: this.#self.name, transitions }, 'this gateway is active now')
+    return this.#peers.handOver()
+  }
+
+  /** What an active gateway said of peers is old by now. */
+  forgetPeers(): void {
+    this.#peers.clear()
   }
 
   stop(): void {

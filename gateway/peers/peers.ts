@@ -19,6 +19,8 @@ const KEEPALIVE_EVERY_S = 25
 const CANDIDATES = 2
 const CANDIDATE_TRIES = 4
 const UNVERIFIED_TRIES = 8
+/** Probes, a second apart, until one is answered, to peers that shall learn that we speak from here now. */
+const TELLINGS = 4
 /** How long a person waits for an answer: some probes, a second apart. */
 const MEASURE_S = 4
 /** A lowered path MTU is tried again at its first value after this time (RFC 8201 section 4: not sooner than 5 minutes). */
@@ -54,6 +56,15 @@ export interface NamedPeer {
   probeS?: number
 }
 
+/** What was found out about a peer, and what another gateway of the cluster may go on with. */
+export interface KnownPeer {
+  address: AddressWords
+  /** proved by a probe */
+  port: number
+  /** 0: of the route */
+  mtu: number
+}
+
 export interface PeersSettings {
   defaultPort: number
   /** gateway-ifc-mtu; absent: of the route */
@@ -84,6 +95,8 @@ interface Peer {
   keepalive: number | undefined
   rttMs: number | undefined
   unanswered: number
+  /** how often it is still told where we speak from now */
+  tellings: number
   /** those who asked how long an answer takes */
   waiting: { until: number; done(rttMs: number | undefined): void }[]
   baseMtu: number
@@ -140,9 +153,8 @@ export class Peers {
       const peer = this.#add(address, port, PeerFlag.configured)
       if (!peer || this.#named.includes(peer)) continue
       Atomics.or(table.flags, peer.number, PeerFlag.configured)
-      const isVerified = (table.flags[peer.number]! & PeerFlag.verified) !== 0
       // a port that was proved is better than one that was written down
-      if (!isVerified) Atomics.store(table.port, peer.number, port)
+      if (!this.#isProved(peer)) Atomics.store(table.port, peer.number, port)
       peer.keepalive = probeS ?? peer.keepalive
       this.#named.push(peer)
     }
@@ -158,12 +170,60 @@ export class Peers {
 
   /** We speak from here from now on: every peer that is in use is asked at once, so that it learns where from (decisions.md 24). */
   announce(): void {
+    for (const peer of this.#byNumber) if (peer && this.#isInUse(peer)) this.#tell(peer)
+  }
+
+  /** Another gateway speaks from now on. */
+  hush(): void {
+    for (const peer of this.#byNumber) if (peer) peer.tellings = 0
+  }
+
+  // a probe may be lost, and until one comes through the peer answers to where we spoke from before
+  #tell(peer: Peer, again = TELLINGS - 1): void {
+    peer.tellings = again
+    this.#probe(peer, this.#ports.table.port[peer.number]!)
+  }
+
+  /** Peers in use whose port is proved. */
+  *known(): Generator<KnownPeer> {
     const { table } = this.#ports
     for (const peer of this.#byNumber) {
-      if (!peer) continue
-      const isConfigured = (table.flags[peer.number]! & PeerFlag.configured) !== 0
-      if (peer.uses > 0 || isConfigured) this.#probe(peer, table.port[peer.number]!)
+      if (!peer || !this.#isProved(peer) || !this.#isInUse(peer)) continue
+      const mtu = table.mtu[peer.number]!
+      yield { address: peer.address, port: table.port[peer.number]!, mtu: mtu < peer.baseMtu ? mtu : 0 }
     }
+  }
+
+  /**
+   * Another gateway of the cluster found it out, later than anything that we know: as if it had been found out here. So a peer is
+   * reached behind its NAT at once, without the budget of a stranger. Nothing is sent; `announce` does that.
+   */
+  adopt({ address, port, mtu }: KnownPeer): void {
+    const peer = this.#add(address, port, 0)
+    if (peer) this.#know(peer, port, mtu)
+  }
+
+  /** As adopt, of a peer in use whose port is not proved here yet; it is asked at once. */
+  merge({ address, port, mtu }: KnownPeer): void {
+    const peer = this.#byNumber[this.#ports.table.find(...address)]
+    if (!peer || this.#isProved(peer) || !this.#isInUse(peer)) return
+    this.#know(peer, port, mtu)
+    this.#tell(peer)
+  }
+
+  #know(peer: Peer, port: number, mtu: number): void {
+    const { table } = this.#ports
+    Atomics.store(table.port, peer.number, port)
+    Atomics.or(table.flags, peer.number, PeerFlag.verified)
+    if (mtu !== 0) this.#lowerMtu(peer, mtu)
+  }
+
+  #isProved(peer: Peer): boolean {
+    return (this.#ports.table.flags[peer.number]! & PeerFlag.verified) !== 0
+  }
+
+  #isInUse(peer: Peer): boolean {
+    return peer.uses > 0 || (this.#ports.table.flags[peer.number]! & PeerFlag.configured) !== 0
   }
 
   #isFlagged(address: AddressWords): boolean {
@@ -215,9 +275,10 @@ export class Peers {
     const probe = peer?.probes.find(p => p.port === port && equal(p.nonce, nonce))
     if (!peer || !probe) return
     const current = table.port[peer.number]!
-    const wasVerified = (table.flags[peer.number]! & PeerFlag.verified) !== 0
+    const wasVerified = this.#isProved(peer)
     peer.rttMs = this.#ports.nowMs() - probe.sentMs
     peer.unanswered = 0
+    peer.tellings = 0
     peer.probes = peer.probes.filter(p => p !== probe && p.port !== current)
     Atomics.store(table.port, peer.number, port)
     Atomics.or(table.flags, peer.number, PeerFlag.verified)
@@ -243,13 +304,18 @@ export class Peers {
     const { table } = this.#ports
     const peer = this.#byNumber[table.find(...address)]
     if (!peer) return
-    const floor = MTU_FLOOR[familyOf(address)]
-    const lowered = Math.max(mtu, floor)
     const before = table.mtu[peer.number]!
-    if (mtu < 68 || lowered >= before) return
+    if (mtu < 68 || !this.#lowerMtu(peer, mtu)) return
+    this.#ports.onEvent({ what: 'mtu-lowered', peer: address, from: before, to: table.mtu[peer.number]! })
+  }
+
+  #lowerMtu(peer: Peer, mtu: number): boolean {
+    const { table, now } = this.#ports
+    const lowered = Math.max(mtu, MTU_FLOOR[familyOf(peer.address)])
+    if (lowered >= table.mtu[peer.number]!) return false
     Atomics.store(table.mtu, peer.number, lowered)
-    peer.mtuSince = this.#ports.now()
-    this.#ports.onEvent({ what: 'mtu-lowered', peer: address, from: before, to: lowered })
+    peer.mtuSince = now()
+    return true
   }
 
   /** Interfaces or routes changed: ask for the MTU of every path again. */
@@ -284,7 +350,7 @@ export class Peers {
       rows.push({
         address: peer.address,
         port: table.port[n]!,
-        verified: (table.flags[n]! & PeerFlag.verified) !== 0,
+        verified: this.#isProved(peer),
         configured: (table.flags[n]! & PeerFlag.configured) !== 0,
         mappings: peer.uses,
         mtu: table.mtu[n]!,
@@ -327,6 +393,7 @@ export class Peers {
       keepalive: undefined,
       rttMs: undefined,
       unanswered: 0,
+      tellings: 0,
       waiting: [],
       baseMtu,
       mtuSince: 0,
@@ -376,10 +443,11 @@ export class Peers {
   #nextProbe(peer: Peer): void {
     const { table } = this.#ports
     const current = table.port[peer.number]!
-    const verified = (table.flags[peer.number]! & PeerFlag.verified) !== 0
+    const verified = this.#isProved(peer)
     peer.probes = peer.probes.filter(p => p.tries < (p.port === current ? UNVERIFIED_TRIES : CANDIDATE_TRIES))
     const candidate = peer.probes.find(p => p.port !== current)
     if (candidate) return this.#probe(peer, candidate.port)
+    if (peer.tellings > 0) return this.#tell(peer, peer.tellings - 1)
     const seen = table.lastSeen[peer.number]! !== 0
     if (!verified && seen && peer.unanswered < UNVERIFIED_TRIES) return this.#probeCurrent(peer)
     if (peer.keepalive !== undefined) return this.#keepAlive(peer, peer.keepalive, verified)

@@ -285,3 +285,83 @@ it('every peer in use is asked at once by a gateway that becomes active, and nob
     [peer(2), 1045],
   ])
 })
+
+describe('a gateway that begins to speak for others', () => {
+  const wait = (seconds: number) => {
+    for (let i = 0; i < seconds * 4; i++) {
+      world.now += 0.25
+      world.peers.tick()
+    }
+  }
+  const flags = (n: number) => world.table.flags[world.number(n)]!
+
+  it('tells a peer again when it does not hear of it, and no longer than it speaks', () => {
+    world.peers.require(...peer(1))
+    world.peers.announce()
+    wait(10)
+    expect(world.probes).toHaveLength(4)
+    world.peers.announce()
+    world.peers.hush()
+    wait(10)
+    expect(world.probes).toHaveLength(5)
+    world.peers.announce()
+    world.answerLast()
+    wait(10)
+    expect(world.probes).toHaveLength(6)
+  })
+
+  it('knows what was proved of peers in use, and how much their paths take', () => {
+    world = new World([{ address: peer(4), port: 1045 }])
+    world.peers.require(...peer(1))
+    world.peers.require(...peer(2))
+    // 3 is not in use, 2 proved nothing
+    for (const n of [1, 3, 4]) {
+      world.peers.arrived(peer(n), 4000 + n, 100)
+      world.now += 2
+      world.peers.tick()
+      world.answerLast()
+    }
+    world.peers.mtuReported(peer(1), 1300)
+    const byAddress = (a: { address: AddressWords }, b: { address: AddressWords }) => a.address[3] - b.address[3]
+    expect([...world.peers.known()].sort(byAddress)).toEqual([
+      { address: peer(1), port: 4001, mtu: 1300 },
+      { address: peer(4), port: 4004, mtu: 0 },
+    ])
+  })
+
+  it('reaches them where another found them, at once and without a budget', () => {
+    world.peers.require(...peer(1))
+    world.peers.adopt({ address: peer(1), port: 4001, mtu: 1300 })
+    // an object names it, but only from now on
+    world.peers.adopt({ address: peer(2), port: 4002, mtu: 0 })
+    world.peers.setNamed([{ address: peer(2), port: 1045 }])
+    expect(world.probes).toHaveLength(0)
+    expect([world.port(1), world.table.mtu[world.number(1)], world.port(2)]).toEqual([4001, 1300, 4002])
+    expect(flags(1) & flags(2) & PeerFlag.verified).toBeTruthy()
+    world.peers.announce()
+    expect(world.probes.map(({ port }) => port)).toEqual([4001, 4002])
+  })
+
+  it('takes what another found for later than what it proved itself before', () => {
+    world.peers.arrived(peer(1), 4001, 100)
+    world.answerLast()
+    world.peers.adopt({ address: peer(1), port: 5001, mtu: 0 })
+    expect(world.port(1)).toBe(5001)
+  })
+
+  it('goes on with what an active gateway before it found, where it knows nothing better', () => {
+    for (const n of [1, 2]) world.peers.require(...peer(n))
+    world.peers.arrived(peer(1), 4001, 100)
+    world.answerLast()
+    const before = world.probes.length
+    for (const n of [1, 2, 3]) world.peers.merge({ address: peer(n), port: 5000 + n, mtu: 0 })
+    expect([world.port(1), world.port(2), world.number(3)]).toEqual([4001, 5002, -1])
+    expect(world.probes.slice(before)).toMatchObject([{ to: peer(2), port: 5002 }])
+  })
+
+  it('no MTU that it is told is below what every path takes', () => {
+    world.peers.adopt({ address: peer(1), port: 4001, mtu: 1 })
+    world.peers.adopt({ address: peer(2), port: 4001, mtu: 65_535 })
+    expect([1, 2].map(n => world.table.mtu[world.number(n)])).toEqual([552, 1500])
+  })
+})

@@ -19,8 +19,22 @@ const a5 = 'a5'.repeat(32)
 const golden: [string, UplinkMessage][] = [
   [`0000002b 01 01 ${a5} 00000007 6e6f64652d61`, { kind: 'hello', nonce, name: 'node-a', transitions: 7 }],
   [`00000020 02 ${a5}`, { kind: 'proof', proof: nonce }],
-  ['00000000 04', { kind: 'begin' }],
-  ['00000008 05 0000000000000102', { kind: 'end', sequence: 258 }],
+  // as in version 1
+  ['00000000 04', { kind: 'begin', features: 0 }],
+  ['00000008 05 0000000000000102', { kind: 'end', sequence: 258, features: 0 }],
+  // with what was added since
+  ['00000001 04 01', { kind: 'begin', features: 1 }],
+  ['00000008 05 0100000000000102', { kind: 'end', sequence: 258, features: 1 }],
+  [
+    '0000002a 09 01 00000000000000000000ffff c6336402 0fcd 0514 02 20010db8000000000000000000000001 0000 0000',
+    {
+      kind: 'peers',
+      records: [
+        { do: 'know', address: [0, 0, 0xffff, 0xc6336402 | 0], port: 4045, mtu: 1300 },
+        { do: 'forget', address: [0x20010db8, 0, 0, 1], port: 0, mtu: 0 },
+      ],
+    },
+  ],
   ['00000008 06 0000000000000001', { kind: 'ack', sequence: 1 }],
   ['00000000 07', { kind: 'ping' }],
   ['0000000a 08 00000009 6e6f64652d62', { kind: 'taken', name: 'node-b', transitions: 9 }],
@@ -63,9 +77,9 @@ describe('frames', () => {
 
   it.each<[UplinkFault, string]>([
     ['too_long', '00010001 03'],
-    ['unknown_kind', '00000000 09'],
+    ['unknown_kind', '00000000 0a'],
     ['unknown_version', `0000002b 01 02 ${a5} 00000007 6e6f64652d61`],
-    ['bad_length', '00000001 04 00'],
+    ['bad_length', '00000002 04 0000'],
     ['bad_length', '00000001 07 00'],
     ['bad_length', '00000007 06 00000000000001'],
     ['bad_length', `0000001f 02 ${'a5'.repeat(31)}`],
@@ -77,6 +91,12 @@ describe('frames', () => {
     ['bad_name', '00000005 08 00000009 2d'],
     ['bad_record', `0000003d 03 0000000000000005 05 ${'00'.repeat(52)}`],
     ['bad_record', `0000003d 03 0000000000000005 00 ${'00'.repeat(52)}`],
+    ['bad_length', `00000014 09 01 ${'00'.repeat(19)}`],
+    ['bad_record', `00000015 09 00 ${'00'.repeat(20)}`],
+    ['bad_record', `00000015 09 01 ${'00'.repeat(20)}`],
+    ['bad_record', `00000015 09 02 ${'00'.repeat(16)} 0001 0000`],
+    ['bad_record', `00000015 09 02 ${'00'.repeat(16)} 0000 0001`],
+    ['bad_record', `00000015 09 03 ${'00'.repeat(16)} 0001 0000`],
   ])('%s: %s', (fault, wire) => {
     expect(new FrameReader().push(unhex(wire))).toBe(fault)
   })
@@ -95,12 +115,23 @@ describe('frames', () => {
     reference: words,
     left: fc.nat(0xffffffff),
   })
+  const known = fc.record({
+    do: fc.constant('know' as const),
+    address: words,
+    port: fc.integer({ min: 1, max: 65535 }),
+    mtu: fc.nat(65535),
+  })
+  const none = fc.constant(0)
+  const gone = fc.record({ do: fc.constant('forget' as const), address: words, port: none, mtu: none })
   const message: fc.Arbitrary<UplinkMessage> = fc.oneof(
     fc.record({ kind: fc.constant('hello' as const), nonce: bytes32, name: anyName, transitions }),
     fc.record({ kind: fc.constant('proof' as const), proof: bytes32 }),
     fc.record({ kind: fc.constant('commit' as const), sequence, records: fc.array(record, { maxLength: 8 }) }),
-    fc.record({ kind: fc.constantFrom('begin' as const, 'ping' as const) }),
-    fc.record({ kind: fc.constantFrom('end' as const, 'ack' as const), sequence }),
+    fc.record({ kind: fc.constant('begin' as const), features: fc.nat(255) }),
+    fc.record({ kind: fc.constant('ping' as const) }),
+    fc.record({ kind: fc.constant('peers' as const), records: fc.array(fc.oneof(known, gone), { maxLength: 8 }) }),
+    fc.record({ kind: fc.constant('end' as const), sequence, features: fc.nat(255) }),
+    fc.record({ kind: fc.constant('ack' as const), sequence }),
     fc.record({ kind: fc.constant('taken' as const), name: anyName, transitions }),
   )
 

@@ -1,10 +1,13 @@
 /** The stream between an active gateway and its standby, over loopback, with mappings that are maps. */
+import { connect, createServer, type Socket } from 'node:net'
 import pino from 'pino'
 import { afterEach, describe, expect, it } from 'vitest'
 import { UplinkActive } from '../../../../gateway/kube/uplinkActive.ts'
+import { encodeUplink, FrameReader, proofOf, type UplinkMessage } from '../../../../gateway/kube/uplinkProtocol.ts'
 import { keyOf } from '../../../../gateway/kube/uplinkRecords.ts'
 import { UplinkStandby } from '../../../../gateway/kube/uplinkStandby.ts'
 import type { SavedMapping } from '../../../../gateway/mapper/store.ts'
+import type { KnownPeer } from '../../../../gateway/peers/peers.ts'
 import { freePort as freePortOf } from '../../../support/ports.ts'
 import { silentLog } from '../../../support/silentLog.ts'
 
@@ -52,6 +55,8 @@ function startActive(
 ) {
   // a busy machine is no reason to do without a standby that works
   const { name = 'a', key = KEY, standbys = ['b', 'c'], mappings = new Mappings(), patienceMs = 60_000 } = more
+  const peers: KnownPeer[] = []
+  const merged: KnownPeer[] = []
   const taken: string[] = []
   const refusals: string[] = []
   const log = pino(
@@ -68,6 +73,7 @@ function startActive(
       transitions: () => 5,
       mappings: () => mappings.values(),
       merge: one => void (mappings.has(keyOf(one)) || mappings.put(one)),
+      peers: { known: () => peers, merge: one => void merged.push(one) },
       unixNow: () => NOW,
       patienceMs,
       onTaken: (by, transitions) => void taken.push(`${by} ${transitions}`),
@@ -75,7 +81,7 @@ function startActive(
   )
   active.start()
   ends.push(() => active.stop('the test ends'))
-  return { active, mappings, taken, refusals }
+  return { active, mappings, taken, refusals, peers, merged }
 }
 
 function startStandby(
@@ -210,6 +216,130 @@ describe('a standby', () => {
     await until('b again', () => active.standby === 'b')
   })
 })
+
+const peer = (n: number, port: number, mtu = 0): KnownPeer => ({ address: [0, 0, 0xffff, n], port, mtu })
+
+describe('what was found out about peers', () => {
+  it('is with the standby at once, and as it changes, until that takes over', async () => {
+    const port = await freePort()
+    const { standby } = startStandby(port)
+    const { active, peers } = startActive(port)
+    peers.push(peer(1, 4001), peer(2, 4002, 1300), peer(3, 1045))
+    await until('a standby', () => active.standby !== undefined)
+    expect(standby.peers).toBe(3)
+    peers.splice(0, 2, peer(1, 5001))
+    await until('it is said that one is gone', () => standby.peers === 2)
+    peers.push(peer(4, 4004))
+    await until('it is said that there is another', () => standby.peers === 3)
+    const byAddress = (a: KnownPeer, b: KnownPeer) => a.address[3] - b.address[3]
+    expect(standby.takeOver(6).sort(byAddress)).toEqual([peer(1, 5001), peer(3, 1045), peer(4, 4004)])
+    expect(standby.peers).toBe(0)
+  })
+
+  it('comes back to an active gateway that was started again, and is kept meanwhile', async () => {
+    const port = await freePort()
+    const { standby } = startStandby(port)
+    const first = startActive(port)
+    first.peers.push(peer(1, 4001), peer(2, 4002))
+    await until('a standby', () => first.active.standby !== undefined)
+    first.active.stop('killed')
+    await until('it is gone', () => standby.active === undefined)
+    expect(standby.peers).toBe(2)
+    const second = startActive(port)
+    await until('it has them', () => second.merged.length === 2)
+    expect(second.merged).toMatchObject([peer(1, 4001), peer(2, 4002)])
+    // what it does not go on with is not in its snapshot
+    await until('a standby', () => second.active.standby !== undefined)
+    expect(standby.peers).toBe(0)
+  })
+
+  it('is not told to a standby of the version before, which works as ever', async () => {
+    const port = await freePort()
+    const old = await startOldStandby(port)
+    const { active, peers } = startActive(port)
+    peers.push(peer(1, 4001))
+    await until('a standby', () => active.standby === 'b')
+    peers.push(peer(2, 4002))
+    await active.save(mapping(1))
+    await until('pings', () => old.heard.filter(one => one.kind === 'ping').length >= 3)
+    const kinds = new Set(old.heard.map(one => one.kind))
+    expect([...kinds].sort()).toEqual(['begin', 'commit', 'end', 'hello', 'ping', 'proof'])
+    expect(old.heard.find(one => one.kind === 'begin')).toEqual({ kind: 'begin', features: 0 })
+    expect(old.heard.find(one => one.kind === 'end')).toMatchObject({ features: 0 })
+  })
+
+  it('is not told to an active gateway of the version before, and forgotten: who knows what changed', async () => {
+    const port = await freePort()
+    const { standby } = startStandby(port)
+    const { active, peers } = startActive(port)
+    peers.push(peer(1, 4001))
+    await until('a standby', () => active.standby !== undefined)
+    active.stop('an older version is active')
+    await until('it is gone', () => standby.active === undefined)
+    expect(standby.peers).toBe(1)
+    const old = startOldActive(port)
+    await until('acknowledged', () => old.heard.some(one => one.kind === 'ack'))
+    expect(standby.isSynchronized).toBe(true)
+    expect(old.heard.map(one => one.kind).filter(kind => kind !== 'ping')).toEqual(['hello', 'proof', 'end', 'ack'])
+    expect(standby.peers).toBe(0)
+  })
+})
+
+/** Says and takes what version 1 had, in its frames. */
+function oldEnd(socket: Socket, hear: (message: UplinkMessage) => void): UplinkMessage[] {
+  const heard: UplinkMessage[] = []
+  const reader = new FrameReader()
+  socket.on('error', () => {})
+  socket.on('data', (bytes: Buffer) => {
+    const messages = reader.push(bytes)
+    if (typeof messages === 'string') throw new Error(messages)
+    for (const message of messages) {
+      heard.push(message)
+      hear(message)
+    }
+  })
+  ends.push(() => socket.destroy())
+  return heard
+}
+
+const nonce = new Uint8Array(32).fill(3)
+
+async function startOldStandby(port: number): Promise<{ heard: UplinkMessage[] }> {
+  const all: { heard: UplinkMessage[] } = { heard: [] }
+  const server = createServer(socket => {
+    const say = (message: UplinkMessage) => socket.write(encodeUplink(message))
+    const timer = setInterval(() => say({ kind: 'ping' }), 100)
+    socket.on('close', () => clearInterval(timer))
+    all.heard = oldEnd(socket, message => {
+      if (message.kind === 'hello') {
+        const shake = { active: message, standby: { nonce, name: 'b' } }
+        say({ kind: 'hello', nonce, name: 'b', transitions: 5 })
+        say({ kind: 'proof', proof: proofOf(KEY, 'standby', shake) })
+      } else if (message.kind === 'proof') say({ kind: 'end', sequence: 0, features: 0 })
+      else if (message.kind === 'commit' || message.kind === 'end') say({ kind: 'ack', sequence: message.sequence })
+    })
+  })
+  await new Promise<void>(resolve => server.listen({ host: NODES.b!, port }, resolve))
+  ends.push(() => server.close())
+  return all
+}
+
+function startOldActive(port: number): { heard: UplinkMessage[] } {
+  const socket = connect({ host: NODES.b!, port, localAddress: NODES.a! })
+  const say = (message: UplinkMessage) => socket.write(encodeUplink(message))
+  socket.on('connect', () => say({ kind: 'hello', nonce, name: 'a', transitions: 5 }))
+  let standby: { nonce: Uint8Array; name: string } = { nonce, name: '' }
+  const heard = oldEnd(socket, message => {
+    if (message.kind === 'hello') standby = message
+    else if (message.kind === 'proof')
+      say({ kind: 'proof', proof: proofOf(KEY, 'active', { active: { nonce, name: 'a' }, standby }) })
+    else if (message.kind === 'end') {
+      say({ kind: 'begin', features: 0 })
+      say({ kind: 'end', sequence: 1, features: 0 })
+    }
+  })
+  return { heard }
+}
 
 describe('who may speak', () => {
   it.each<[string, Parameters<typeof startActive>[1], Parameters<typeof startStandby>[1]]>([
