@@ -11,7 +11,7 @@
 import { type Checks, expectSame, expectThat } from '../support/checks.ts'
 import { CHART, type Cluster, type KubeObject, NAMESPACE, RELEASE } from './rig/cluster.ts'
 import { firstVersionProblem, makeFirstVersion, removeFirstImage, valuesOfFirst } from './rig/firstVersion.ts'
-import { introduce, valuesOf } from './rig/install.ts'
+import { installChart, introduce, valuesOf } from './rig/install.ts'
 import { differences, type NodeState, stateOfNodes } from './rig/nodeState.ts'
 import { askDns } from './rig/plain.ts'
 import { addressesOf, type Client, pings, soon, startClients, webServers } from './rig/pods.ts'
@@ -37,6 +37,7 @@ export async function run(checks: Checks, rig: Rig): Promise<void> {
   const { a, b } = rig
   let before: Nodes = {}
   let corefile = ''
+  if (!(await isInstalled(b))) await installChart(b, rig.image)
   await a.apply(`${webServers(PLACE, 1)}---\n${SERVICE}`)
   await checks.check('uninstalled: nodes without a mark of ours, the store of mappings kept', async () => {
     await uninstall(b)
@@ -81,7 +82,7 @@ export async function run(checks: Checks, rig: Rig): Promise<void> {
     expectThat(changes.length === 0, changes.slice(0, MOST).join('\n'))
     return leftovers(b)
   })
-  await a.kubectl(['delete', 'namespace', PLACE, '--wait=false'])
+  await a.kubectl(['delete', 'namespace', PLACE, '--timeout=120s'], { timeoutMs: 150_000 })
 }
 
 /** The first chart, then today's, then back from other values. */
@@ -199,6 +200,11 @@ async function upgrade(cluster: Cluster, { image, chart = CHART, more = '' }: Ve
   const values = writeRigFile(`life-${cluster.name}.yaml`, `${valuesOf(cluster, image)}${more}`)
   await cluster.helm(['upgrade', '--install', RELEASE, chart, '--values', values, '--wait', '--timeout', '4m'])
   return undefined
+}
+
+/** Not after a run of this file that came to its end. */
+async function isInstalled(cluster: Cluster): Promise<boolean> {
+  return (await cluster.helm(['list', '--short'])).split('\n').includes(RELEASE)
 }
 
 async function uninstall(cluster: Cluster): Promise<void> {

@@ -5,7 +5,8 @@
  *   … install, uninstall …   ├─► differences(before, after): what is there now and was not, and the other way round
  *   stateOf(node) ── after ──┘
  *
- * Left out is what changes by itself: counters, and whatever belongs to the pods that happen to run (their veth devices, routes to them).
+ * Left out is what changes by itself: counters, what belongs to the pods that happen to run (their veth devices, routes to them), and what kube-proxy has for
+ * Services that happen to be there.
  */
 import type { Cluster } from './cluster.ts'
 
@@ -66,10 +67,8 @@ function scoped(lines: readonly string[]): string[] {
   const inside: string[] = []
   return lines.map(line => {
     const text = line.trim()
-    if (text === '}') {
-      inside.pop()
-      return ''
-    }
+    if (text === '}') inside.pop()
+    if (text === '}' || text === '') return ''
     const whole = [...inside, text].join(' ')
     if (text.endsWith('{')) inside.push(text.slice(0, -1).trim())
     return inside.length > 0 || text.endsWith('{') ? whole : text
@@ -77,7 +76,7 @@ function scoped(lines: readonly string[]): string[] {
 }
 
 function isOfPods(line: string): boolean {
-  return line === '' || /\bveth\w+/.test(line)
+  return line === '' || /\bveth\w+|\bKUBE-(SERVICES|NODEPORTS|SVC-|SEP-|EXT-|FW-)/.test(line)
 }
 
 function withoutCounters(line: string): string | undefined {
