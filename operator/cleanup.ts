@@ -224,7 +224,7 @@ class Cleanup {
     const table = new DesiredTable(new Map(zones))
     const nodes = new Map((await this.#list('Node')).map(node => [node.metadata.name, node]))
     const gateways = publicGateways(await this.#list('IprefGateway'), gateway =>
-      publicAddressesOf(gateway, nodes.get(gateway.spec.nodeName ?? ''), config),
+      publicAddressesOf(gateway, nodes.get(gateway.spec.nodeName ?? ''), { config, tunnelFamilies: [4, 6] }),
     )
     const all = [
       ...(await this.#list('IprefService')).flatMap(object => [

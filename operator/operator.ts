@@ -51,7 +51,7 @@ export interface OperatorPorts {
 
 export type OperatorSettings = Pick<
   OperatorConfig,
-  'manifests' | 'namespace' | 'settings' | 'leaderElect' | 'identity' | 'workers' | 'zoneAddresses'
+  'manifests' | 'namespace' | 'settings' | 'leaderElect' | 'identity' | 'workers' | 'zoneAddresses' | 'tunnelFamilies'
 >
 
 export class Operator {
@@ -139,7 +139,8 @@ export class Operator {
   #publicAddresses(gateway: IprefGateway): string[] {
     const { nodeName } = gateway.spec
     const node = nodeName === undefined ? undefined : this.#cluster.view('Node').get({ name: nodeName })
-    return publicAddressesOf(gateway, node, this.#cluster.config)
+    const { tunnelFamilies } = this.#settings
+    return publicAddressesOf(gateway, node, { config: this.#cluster.config, tunnelFamilies })
   }
 
   // ---- controllers
@@ -152,6 +153,7 @@ export class Operator {
       cluster,
       namespace: this.#settings.namespace,
       zoneServers: () => this.#zoneServers(),
+      tunnelFamilies: this.#settings.tunnelFamilies,
       isAlive: name => this.#liveness.isAlive(name),
       events,
       clock,

@@ -60,6 +60,13 @@ const options: readonly Option[] = [
     help: 'where gateways find the zone server: the address of its Service; default: where it listens, if that is one address',
   },
   {
+    name: 'gw-ipver',
+    kind: 'text',
+    standard: '4,6',
+    value: '4|6|4,6',
+    help: 'IP versions of the tunnel, as -gateway-bind of gateways has them: an ExternalIP of a node of another is not published',
+  },
+  {
     name: 'workers',
     kind: 'number',
     standard: 32,
@@ -174,6 +181,8 @@ export interface OperatorConfig {
   identity: string
   workers: number
   zoneAddresses: readonly string[]
+  /** IP versions over which gateways of nodes talk to others */
+  tunnelFamilies: readonly (4 | 6)[]
   metrics: Listen | undefined
   health: Listen | undefined
   logLevel: 'debug' | 'info' | 'warn' | 'error'
@@ -219,6 +228,7 @@ function read(given: Map<string, Given[]>, problems: string[]): OperatorConfig {
     identity: optional('identity') ?? `${hostname()}_${process.pid}`,
     workers: settings.number('workers')!,
     zoneAddresses: settings.values('zone-address').flatMap(given => zoneAddress(given, problems)),
+    tunnelFamilies: settings.each('gw-ipver', familiesOf, 'IP version (4, 6, or 4,6)').at(-1) ?? [],
     metrics: settings.listen('metrics-address'),
     health: settings.listen('health-address'),
     logLevel: settings.choice('log-level') as OperatorConfig['logLevel'],
@@ -233,6 +243,11 @@ function read(given: Map<string, Given[]>, problems: string[]): OperatorConfig {
         }
       : undefined,
   }
+}
+
+function familiesOf(text: string): (4 | 6)[] | undefined {
+  const families = text.split(',').map(Number)
+  return families.every(family => family === 4 || family === 6) ? families : undefined
 }
 
 function zoneAddress({ text, where }: Given, problems: string[]): string[] {

@@ -62,6 +62,12 @@ function serversOf(text: string): UpstreamServer[] | undefined {
   return servers.length > 0 ? servers : undefined
 }
 
+/** As a pod is told the addresses of its node: with commas between. */
+function endpointsOf(text: string): Endpoint[] | undefined {
+  const endpoints = text.split(',').map(one => parseEndpoint(one, RESOLVER_PORT))
+  return endpoints.every(one => one !== undefined) ? endpoints : undefined
+}
+
 function nameOf(text: string): Name | undefined {
   const name = parseName(text)
   return name && lowerName(name)
@@ -85,7 +91,7 @@ export function readResolverSettings(
     encodingNetworks?: readonly Prefix[]
   },
 ): ResolverConfig {
-  const listen = settings.each('listen', text => parseEndpoint(text, RESOLVER_PORT), `address to listen on ${EXAMPLE}`)
+  const listen = settings.each('listen', endpointsOf, `address to listen on ${EXAMPLE}`).flat()
   const servers = (name: string) =>
     settings.each(name, serversOf, `address of a server ${EXAMPLE}, or file with lines 'nameserver ADDRESS'`).flat()
   const forwarders = servers('forward')

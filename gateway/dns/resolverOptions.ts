@@ -12,8 +12,8 @@ export function resolverOptions(inGateway: boolean): readonly Option[] {
       ...(inGateway ? {} : { standard: '127.0.0.1' }),
       value: 'ADDRESS[:PORT]',
       help: inGateway
-        ? 'answer DNS questions here, over UDP and TCP (port 1053); absent: no resolver'
-        : 'where to answer, over UDP and TCP; port 1053 if none is given',
+        ? 'answer DNS questions here, over UDP and TCP (port 1053); several with commas between; absent: no resolver'
+        : 'where to answer, over UDP and TCP; port 1053 if none is given; several with commas between',
     },
     {
       name: 'upstream',

@@ -45,6 +45,8 @@ export interface GatewayInput {
   serviceNetworks: readonly string[]
   /** where the operator serves the zones */
   zoneServers: readonly string[]
+  /** IP versions over which gateways of nodes talk to others */
+  tunnelFamilies: readonly (4 | 6)[]
   now: number
 }
 
@@ -144,11 +146,21 @@ function isPinned(gateway: IprefGateway, { problems }: Allotment): boolean {
   return reason === 'SliceInvalid' || reason === 'SliceConflict'
 }
 
-/** spec, settings, annotation of the node, its ExternalIPs; none: unknown. */
-export function publicAddressesOf(gateway: IprefGateway, node: Node | undefined, config: Config): string[] {
+/**
+ * spec, settings, annotation of the node, its ExternalIPs; none: unknown. What a person says holds. Of the ExternalIPs, which a cloud gives to nodes of two IP
+ * versions unasked, those that the tunnel does not listen on are nobody's to send to.
+ */
+export function publicAddressesOf(
+  gateway: IprefGateway,
+  node: Node | undefined,
+  { config, tunnelFamilies }: Pick<GatewayInput, 'config' | 'tunnelFamilies'>,
+): string[] {
   const { metadata, spec } = gateway
   const annotated = node?.metadata.annotations?.[PUBLIC_ADDRESSES]?.split(',').map(text => text.trim())
-  const external = node?.status?.addresses?.filter(a => a.type === 'ExternalIP').map(a => a.address)
+  const isHeard = (text: string) => tunnelFamilies.includes(text.includes(':') ? 6 : 4)
+  const external = node?.status?.addresses
+    ?.filter(({ type, address }) => type === 'ExternalIP' && isHeard(address))
+    .map(({ address }) => address)
   const configured = spec.nodeName === undefined ? undefined : config.publicAddresses[spec.nodeName]
   const found =
     spec.publicAddresses ?? configured ?? annotated ?? external ?? config.publicAddresses[metadata.name] ?? []
@@ -175,9 +187,7 @@ function networkOf(
   const { config, nodes } = input
   const networks = config.encodingNetworks.map(text => parsePrefix(text)!)
   const all = [...kept, ...fresh.map(node => newGateway(node, allotment))]
-  const gateways = all
-    .map(gateway => gatewayOf(gateway, nodes, config, allotment))
-    .sort((a, b) => (a.name < b.name ? -1 : 1))
+  const gateways = all.map(gateway => gatewayOf(gateway, input, allotment)).sort((a, b) => (a.name < b.name ? -1 : 1))
   const problem = overlapOf(networks, input.inUse)
   return {
     encodingNetworks: networks.map(formatPrefix),
@@ -205,14 +215,9 @@ function networkNode(node: Node): NetworkNode {
   }
 }
 
-function gatewayOf(
-  gateway: IprefGateway,
-  nodes: readonly Node[],
-  config: Config,
-  allotment: Allotment,
-): NetworkGateway {
+function gatewayOf(gateway: IprefGateway, input: GatewayInput, allotment: Allotment): NetworkGateway {
   const { metadata, spec } = gateway
-  const node = nodes.find(one => one.metadata.name === spec.nodeName)
+  const node = input.nodes.find(one => one.metadata.name === spec.nodeName)
   const problem = allotment.problems.get(metadata.name)
   const internal = node?.status?.addresses?.filter(a => a.type === 'InternalIP').map(a => a.address) ?? []
   return {
@@ -220,7 +225,7 @@ function gatewayOf(
     ...(spec.nodeName === undefined ? {} : { nodeName: spec.nodeName }),
     nodeAddresses: internal,
     slices: allotment.slices.get(metadata.name) ?? [],
-    publicAddresses: publicAddressesOf(gateway, node, config),
+    publicAddresses: publicAddressesOf(gateway, node, input),
     publish: spec.publish !== false,
     ...(problem ? { problem } : {}),
   }

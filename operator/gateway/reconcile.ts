@@ -25,6 +25,7 @@ export interface GatewayPorts {
   namespace: string
   /** where the operator serves the zones */
   zoneServers(): readonly string[]
+  tunnelFamilies: readonly (4 | 6)[]
   /** Does a gateway of this name renew its Lease? */
   isAlive(name: string): boolean
   events: Events
@@ -102,6 +103,7 @@ export class GatewayController {
       inUse: this.#inUse(),
       serviceNetworks: [...cluster.view('ServiceCIDR').all()].flatMap(({ spec }) => spec?.cidrs ?? []),
       zoneServers: this.#ports.zoneServers(),
+      tunnelFamilies: this.#ports.tunnelFamilies,
       now,
     })
   }

@@ -196,7 +196,13 @@ describe.skipIf(problem !== undefined)('the chart in an API server', { timeout: 
       const store = await openAs('ipref-operator')
       const settings = { manifests: undefined, namespace: NAMESPACE, settings: 'ipref-config', workers: 8 }
       operator = new Operator(
-        { ...settings, leaderElect: true, identity: 'operator-1', zoneAddresses: ['10.96.0.54:53'] },
+        {
+          ...settings,
+          leaderElect: true,
+          identity: 'operator-1',
+          zoneAddresses: ['10.96.0.54:53'],
+          tunnelFamilies: [4, 6],
+        },
         { store, clock: systemClock, log: silentLog, random: Math.random },
       )
       await operator.start()

@@ -144,15 +144,15 @@ describe.skipIf(helmProblem !== undefined)(
       })
 
       it('starts programs with arguments that they take', () => {
-        for (const address of ['192.0.2.10', 'fd00::10']) {
+        for (const addresses of [['192.0.2.10'], ['fd00::10'], ['192.0.2.10', 'fd00::10']]) {
           const gateway = objects.find(
             ({ kind, metadata }) => kind === 'DaemonSet' && metadata.name.endsWith('-gateway'),
           )!
-          const parsed = parseGatewayConfig(argsOf(gateway, { ...nodes, HOST_IP: address }), noFile)
+          const parsed = parseGatewayConfig(argsOf(gateway, { ...nodes, HOST_IPS: addresses.join(',') }), noFile)
           if (!('config' in parsed)) throw new Error(JSON.stringify(parsed))
-          expect(parsed.config.resolver!.listen.map(at => [formatAddress(at.address), at.port])).toEqual([
-            [address, 1053],
-          ])
+          expect(parsed.config.resolver!.listen.map(at => [formatAddress(at.address), at.port])).toEqual(
+            addresses.map(address => [address, 1053]),
+          )
           expect(parsed.config.kube).toMatchObject({ name: 'node-1', namespace: 'ipref', isAlone: false })
           expect(parsed.config.resolver!.upstreams.length).toBeGreaterThan(0)
         }
@@ -160,6 +160,7 @@ describe.skipIf(helmProblem !== undefined)(
         const parsed = parseOperatorConfig(argsOf(operator, { ...pods, LINK_ZONES_SERVICE_HOST: '10.96.7.7' }), noFile)
         if (!('config' in parsed)) throw new Error(JSON.stringify(parsed))
         expect(parsed.config).toMatchObject({ namespace: 'ipref', identity: 'op-1', manifests: undefined })
+        expect(parsed.config.tunnelFamilies).toEqual(row.name === 'two-families' ? [4, 6] : [4])
         const hasZones = objects.some(({ kind, metadata }) => kind === 'Service' && metadata.name.endsWith('-zones'))
         const zones = row.name === 'cluster-dns' ? '[10.96.0.54]:53' : '[10.96.7.7]:53'
         expect(parsed.config.zoneAddresses).toEqual(hasZones ? [zones] : [])

@@ -74,6 +74,8 @@ const shapes: Readonly<Record<string, Json>> = {
   'resolver.upstreams': { ...texts, minItems: 1, maxItems: 16 },
   'resolver.cacheSize': integer(0, 4_194_304),
   'resolver.service.clusterIP': address,
+  'resolver.service.ipFamilyPolicy': oneOf('', 'SingleStack', 'PreferDualStack', 'RequireDualStack'),
+  'zones.service.ipFamilyPolicy': oneOf('', 'SingleStack', 'PreferDualStack', 'RequireDualStack'),
   'resolver.service.trafficDistribution': oneOf('auto', '', 'PreferSameNode', 'PreferSameZone', 'PreferClose'),
   'cleanup.timeoutSeconds': integer(30, 3600),
   'podMonitor.labels': labels,

@@ -230,6 +230,7 @@ readBack: ${inOneProcess ? '{mode: Off}' : `{servers: ["${server}"]}`}
         identity,
         workers,
         zoneAddresses: [],
+        tunnelFamilies: [4, 6],
       },
       {
         store,

@@ -58,6 +58,13 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name ($root.Chart.Version | replace
 {{- end -}}
 {{- end }}
 
+{{/* IP versions of gateway.bind: 4, 6, or 4,6 */}}
+{{- define "ipref.tunnelVersions" -}}
+{{- $versions := list -}}
+{{- range .Values.gateway.bind -}}{{- $versions = append $versions (ternary "6" "4" (contains ":" .)) -}}{{- end -}}
+{{- join "," (sortAlpha $versions) -}}
+{{- end }}
+
 {{- define "ipref.clusterDns" -}}
 {{- $dns := .Values.config.clusterDns | default dict -}}
 {{- dict "manage" (default false $dns.manage) "namespace" (default "kube-system" $dns.namespace) "configMap" (default "coredns" $dns.configMap) | toJson -}}
@@ -74,12 +81,16 @@ yes
 {{- end -}}
 {{- end }}
 
-{{/* The settings as they are rendered: with the resolvers' address where it is fixed here. */}}
+{{/* The settings as they are rendered: with the resolvers' address where it is fixed here, and with the zone server listening where its Service leads. */}}
 {{- define "ipref.config" -}}
 {{- $config := deepCopy .Values.config -}}
 {{- with .Values.resolver.service.clusterIP -}}
 {{- $dns := default dict $config.clusterDns -}}
 {{- $_ := set $config "clusterDns" (merge (dict "resolver" (default . $dns.resolver)) $dns) -}}
+{{- end -}}
+{{- $zoneServer := ($config.publishers | default dict).zoneServer -}}
+{{- if and $zoneServer .Values.zones.service.ipFamilyPolicy (ne .Values.zones.service.ipFamilyPolicy "SingleStack") (not ($zoneServer | default dict).listen) -}}
+{{- $_ := set $zoneServer "listen" (list "0.0.0.0:5353" "[::]:5353") -}}
 {{- end -}}
 {{- toYaml $config -}}
 {{- end }}

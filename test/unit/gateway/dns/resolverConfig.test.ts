@@ -42,6 +42,23 @@ describe('settings of the resolver', () => {
     expect([metrics, health]).toEqual([undefined, undefined])
   })
 
+  it('listen on each address of a list, with the standard port or one of its own', () => {
+    const { resolver } = config([
+      ...UPSTREAM,
+      '-listen',
+      '192.0.2.1,2001:db8::1,[2001:db8::2]:53',
+      '-listen',
+      '192.0.2.2',
+    ])
+    expect(resolver.listen.map(({ address, port }) => `${formatAddress(address)} ${port}`)).toEqual([
+      '192.0.2.1 1053',
+      '2001:db8::1 1053',
+      '2001:db8::2 53',
+      '192.0.2.2 1053',
+    ])
+    expect(problems([...UPSTREAM, '-listen', '192.0.2.1,'])[0]).toMatch(/^-listen: 192\.0\.2\.1, is no address/)
+  })
+
   it('take what is asked for AA records from the forwarders where no upstream is given', () => {
     const { resolver } = config(['-forward', '192.0.2.1', '-forward', '192.0.2.2:5353'])
     expect(resolver.upstreams).toEqual(resolver.forwarders)

@@ -32,7 +32,8 @@ beforeEach(async () => {
   await cluster.start()
   const events = new Events({ store, clock, log: silentLog, namespace: NAMESPACE })
   const isAlive = (name: string) => alive.has(name)
-  const ports = { store, cluster, namespace: NAMESPACE, zoneServers: () => [], isAlive, events, clock, log: silentLog }
+  const network = { zoneServers: () => [], tunnelFamilies: [4] as const }
+  const ports = { store, cluster, namespace: NAMESPACE, ...network, isAlive, events, clock, log: silentLog }
   controller = new GatewayController(ports)
 })
 afterEach(async () => {

@@ -37,6 +37,7 @@ const plan = (input: Partial<GatewayInput>) =>
     inUse: [],
     serviceNetworks: [],
     zoneServers: [],
+    tunnelFamilies: [4, 6],
     now: 0,
     ...input,
   })
@@ -128,6 +129,22 @@ describe('gateways of nodes', () => {
     const nodes = [node('a', metadata, addresses)]
     const gateways = [gateway('a', { nodeName: 'a', slices: ['10.177.0.0/18'], ...spec })]
     expect(plan({ nodes, gateways, config: config(settings) }).network.gateways[0]!.publicAddresses).toEqual(expected)
+  })
+
+  it.each<[string, (4 | 6)[], IprefGatewaySpec, string[]]>([
+    ['IPv6 has none of the addresses that the cloud gave', [4], {}, ['198.51.100.1']],
+    ['nor has IPv4', [6], {}, ['2001:db8::1']],
+    [
+      'an address that a person names is published all the same',
+      [4],
+      { publicAddresses: ['2001:db8::2'] },
+      ['2001:db8::2'],
+    ],
+  ])('where the tunnel has one IP version alone: %s', (_name, tunnelFamilies, spec, expected) => {
+    const external: [string, string][] = ['2001:db8::1', '198.51.100.1'].map(address => ['ExternalIP', address])
+    const gateways = [gateway('a', { nodeName: 'a', slices: ['10.177.0.0/18'], ...spec })]
+    const { network } = plan({ nodes: [node('a', {}, external)], gateways, tunnelFamilies })
+    expect(network.gateways[0]!.publicAddresses).toEqual(expected)
   })
 
   it.each([
