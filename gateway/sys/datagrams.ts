@@ -5,6 +5,7 @@
 import type { Arena } from './arena.ts'
 import {
   AF_INET,
+  AF_INET6,
   Errno,
   IOVEC,
   IPV6_V6ONLY,
@@ -28,7 +29,6 @@ import { scratch } from './scratch.ts'
 import { setOption, writeSockaddr } from './udp.ts'
 
 const NAME_SLOT = 32
-const AF_INET6 = 10
 const AT = 4096
 
 export const NAME_BYTES = 28

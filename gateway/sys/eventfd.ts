@@ -1,9 +1,8 @@
 /** eventfds: how the main thread wakes a worker that waits in ppoll. */
+import { EFD_CLOEXEC, EFD_NONBLOCK } from './layouts.ts'
 import { check, eventfd, read, write } from './libc.ts'
 import { scratch } from './scratch.ts'
 
-const EFD_NONBLOCK = 0o4000
-const EFD_CLOEXEC = 0o2000000
 const AT = 64
 
 export function makeEventFd(): number {

@@ -1,5 +1,6 @@
 /**
- * Kernel structures and constants of Linux on 64-bit machines: offsets and sizes in bytes, each with its C declaration named.
+ * Kernel structures and constants of Linux on amd64 and arm64: offsets and sizes in bytes, each with its C declaration named. What C compilers of both
+ * say is compared with every line of it (test/unit/gateway/layouts.test.ts): a constant's name is that of C, or is translated there.
  * Integers are in the byte order of the machine (little-endian on amd64 and arm64), but for addresses and ports.
  */
 /** struct iovec { void *iov_base; size_t iov_len; } */
@@ -25,8 +26,17 @@ export const POLLFD = { size: 8, fd: 0, events: 4, revents: 6 } as const
 export const SOCKADDR = { size4: 16, size6: 28, family: 0, port: 2, address4: 4, address6: 8 } as const
 /** struct sockaddr_un { sa_family_t sun_family; char sun_path[108]; } */
 export const SOCKADDR_UN = { size: 110, path: 2, pathLength: 108 } as const
-/** struct epoll_event (packed on x86-64 only) */
-export const EPOLL_EVENT = process.arch === 'x64' ? { size: 12, events: 0, data: 4 } : { size: 16, events: 0, data: 8 }
+/** struct epoll_event { uint32_t events; epoll_data_t data; }, of 64 bits: packed on x86-64, and nowhere else */
+export function epollEvent(architecture: string) {
+  return architecture === 'x64' ? { size: 12, events: 0, data: 4 } : { size: 16, events: 0, data: 8 }
+}
+export const EPOLL_EVENT = epollEvent(process.arch)
+/** struct timespec { time_t tv_sec; long tv_nsec; }, and struct timeval with microseconds */
+export const TIMESPEC = { size: 16, seconds: 0, fraction: 8 } as const
+/** struct ifreq { char ifr_name[IFNAMSIZ]; union { short ifr_flags; ... }; } */
+export const IFREQ = { size: 40, name: 0, flags: 16 } as const
+/** struct sock_extended_err { u32 ee_errno; u8 ee_origin, ee_type, ee_code, ee_pad; u32 ee_info, ee_data; } */
+export const EXTENDED_ERROR = { size: 16, errno: 0, info: 8 } as const
 
 /** struct virtio_net_hdr (10 bytes), little-endian */
 export const VNET = {
@@ -39,6 +49,29 @@ export const VNET = {
   checksumOffset: 8,
 } as const
 export const VNET_NEEDS_CHECKSUM = 1
+
+export const O_RDWR = 0o2
+export const O_NONBLOCK = 0o4000
+export const LOCK_EX = 2
+export const LOCK_NB = 4
+export const EFD_NONBLOCK = 0o4000
+export const EFD_CLOEXEC = 0o2000000
+export const EPOLL_CTL_ADD = 1
+export const EPOLL_CTL_DEL = 2
+export const EPOLL_CTL_MOD = 3
+export const EPOLLIN = 1
+export const EPOLLONESHOT = 1 << 30
+export const EPOLL_CLOEXEC = 0o2000000
+
+export const TUNSETIFF = 0x400454ca
+export const TUNSETPERSIST = 0x400454cb
+export const TUNSETOFFLOAD = 0x400454d0
+export const TUNSETVNETHDRSZ = 0x400454d8
+export const IFF_TUN = 0x0001
+export const IFF_NO_PI = 0x1000
+export const IFF_VNET_HDR = 0x4000
+/** USO: of Linux 6.2 */
+export const TUN_F = { csum: 0x01, tso4: 0x02, tso6: 0x04, tsoEcn: 0x08, uso4: 0x20, uso6: 0x40 } as const
 
 export const AF_UNIX = 1
 export const AF_INET = 2

@@ -1,10 +1,8 @@
 /** One gateway for one data folder: an advisory lock (flock(2)) that the kernel lets go when the process ends, however it ends. */
 import { closeSync, ftruncateSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
+import { LOCK_EX, LOCK_NB } from './layouts.ts'
 import { flock } from './libc.ts'
-
-const LOCK_EX = 2
-const LOCK_NB = 4
 
 export class LockHeld extends Error {}
 

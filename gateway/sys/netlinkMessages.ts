@@ -5,7 +5,7 @@
  *
  * The socket waits two seconds at most; for the main thread, at start and on changes. What the bodies hold is in netlink.ts and its neighbours.
  */
-import { AF_NETLINK, SO_RCVTIMEO, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET } from './layouts.ts'
+import { AF_NETLINK, SO_RCVTIMEO, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET, TIMESPEC } from './layouts.ts'
 import { check, close, recv, SysError, send, setsockopt, socket } from './libc.ts'
 import { scratch } from './scratch.ts'
 
@@ -98,9 +98,9 @@ export function request(what: string, message: Request): Message[] {
   const protocol = message.protocol ?? NETLINK_ROUTE
   const fd = check('socket AF_NETLINK', socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol))
   try {
-    memory.setPointer(64, 2)
-    memory.setPointer(72, 0)
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, memory.address(64), 16)
+    memory.setPointer(64 + TIMESPEC.seconds, 2)
+    memory.setPointer(64 + TIMESPEC.fraction, 0)
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, memory.address(64), TIMESPEC.size)
     const length = HEADER + message.body.length
     memory.view.setUint32(AT, length, true)
     memory.view.setUint16(AT + 4, message.type, true)

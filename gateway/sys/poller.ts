@@ -4,16 +4,18 @@
  */
 import { Arena } from './arena.ts'
 import { makeEventFd, signalEventFd } from './eventfd.ts'
-import { EPOLL_EVENT } from './layouts.ts'
+import {
+  EPOLL_CLOEXEC,
+  EPOLL_CTL_ADD,
+  EPOLL_CTL_DEL,
+  EPOLL_CTL_MOD,
+  EPOLL_EVENT,
+  EPOLLIN,
+  EPOLLONESHOT,
+} from './layouts.ts'
 import { check, close, epollControl, epollCreate, epollWaitAsync } from './libc.ts'
 import { scratch } from './scratch.ts'
 
-const EPOLL_CTL_ADD = 1
-const EPOLL_CTL_DEL = 2
-const EPOLL_CTL_MOD = 3
-const EPOLLIN = 1
-const EPOLLONESHOT = 1 << 30
-const EPOLL_CLOEXEC = 0o2000000
 const MOST = 64
 
 export class Poller {

@@ -16,6 +16,7 @@ import {
   SOCK_NONBLOCK,
   SOL_SOCKET,
   SOL_UDP,
+  TIMESPEC,
   UDP_GRO,
   UDP_SEGMENT,
 } from './layouts.ts'
@@ -107,8 +108,8 @@ function receive(receiver: number): string | undefined {
   for (let tries = 0; got < SENT && tries < 20; tries++) {
     view.setInt32(at.poll, receiver, true)
     view.setInt32(at.poll + POLLFD.events, POLLIN, true)
-    memory.setPointer(at.timeout, 0)
-    memory.setPointer(at.timeout + 8, 100_000_000)
+    memory.setPointer(at.timeout + TIMESPEC.seconds, 0)
+    memory.setPointer(at.timeout + TIMESPEC.fraction, 100_000_000)
     ppoll(memory.address(at.poll), 1, memory.address(at.timeout), 0)
     const length = recv(receiver, memory.address(at.received + got), 65536, MSG_DONTWAIT)
     if (length > 0) got += length

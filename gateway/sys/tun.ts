@@ -6,22 +6,25 @@
  */
 import { closeSync, openSync } from 'node:fs'
 import { type Hindrance, hindranceText } from '../../runtime/steps.ts'
-import { Errno, VNET } from './layouts.ts'
+import {
+  Errno,
+  IFF_NO_PI,
+  IFF_TUN,
+  IFF_VNET_HDR,
+  IFREQ,
+  O_NONBLOCK,
+  O_RDWR,
+  TUN_F,
+  TUNSETIFF,
+  TUNSETOFFLOAD,
+  TUNSETPERSIST,
+  TUNSETVNETHDRSZ,
+  VNET,
+} from './layouts.ts'
 import { check, errno, ioctl, SysError } from './libc.ts'
 import { scratch } from './scratch.ts'
 
 export const TUN_PATH = '/dev/net/tun'
-const TUNSETIFF = 0x400454ca
-const TUNSETPERSIST = 0x400454cb
-const TUNSETOFFLOAD = 0x400454d0
-const TUNSETVNETHDRSZ = 0x400454d8
-const IFF_TUN = 0x0001
-const IFF_NO_PI = 0x1000
-const IFF_VNET_HDR = 0x4000
-const TUN_F = { csum: 0x01, tso4: 0x02, tso6: 0x04, tsoEcn: 0x08, uso4: 0x20, uso6: 0x40 } as const
-const O_RDWR_NONBLOCK = 0o2 | 0o4000
-const IFNAMSIZ = 16
-const IFREQ = 40
 
 export interface TunOffloads {
   tso4: boolean
@@ -50,7 +53,7 @@ export function openTun(wanted: { name: string; offloads: TunOffloads }): { fd: 
 
 function openPath(): number {
   try {
-    return openSync(TUN_PATH, O_RDWR_NONBLOCK)
+    return openSync(TUN_PATH, O_RDWR | O_NONBLOCK)
   } catch (error) {
     throw new Error(hindranceText(tunRefusal(error as NodeJS.ErrnoException)))
   }
@@ -70,9 +73,9 @@ export function tunRefusal({ code, message }: NodeJS.ErrnoException): Hindrance 
 
 function attach(fd: number, name: string): void {
   const memory = scratch()
-  memory.bytes.fill(0, 64, 64 + IFREQ)
-  memory.bytes.set(Buffer.from(name), 64)
-  memory.view.setUint16(64 + IFNAMSIZ, IFF_TUN | IFF_NO_PI | IFF_VNET_HDR, true)
+  memory.bytes.fill(0, 64, 64 + IFREQ.size)
+  memory.bytes.set(Buffer.from(name), 64 + IFREQ.name)
+  memory.view.setUint16(64 + IFREQ.flags, IFF_TUN | IFF_NO_PI | IFF_VNET_HDR, true)
   if (ioctl(fd, TUNSETIFF, memory.address(64)) >= 0) return
   const error = new SysError(`TUNSETIFF ${name}`, errno())
   if (error.errno === Errno.EBUSY) error.message += ': another process is attached to it'

@@ -5,6 +5,8 @@ import {
   AF_INET,
   AF_INET6,
   CMSGHDR,
+  Errno,
+  EXTENDED_ERROR,
   IP_MTU_DISCOVER,
   IP_RECVERR,
   IP_RECVTOS,
@@ -134,10 +136,9 @@ function nextError(fd: number): TunnelError | undefined {
     if (length < CMSGHDR.size) break
     const level = view.getInt32(at + CMSGHDR.level, true)
     const type = view.getInt32(at + CMSGHDR.type, true)
-    // struct sock_extended_err { u32 errno; u8 origin, type, code, pad; u32 info; u32 data; }
     if ((level === SOL_IP && type === IP_RECVERR) || (level === SOL_IPV6 && type === IPV6_RECVERR)) {
-      error.errno = view.getUint32(at + CMSGHDR.size, true)
-      error.mtu = error.errno === 90 ? view.getUint32(at + CMSGHDR.size + 8, true) : 0
+      error.errno = view.getUint32(at + CMSGHDR.size + EXTENDED_ERROR.errno, true)
+      error.mtu = error.errno === Errno.EMSGSIZE ? view.getUint32(at + CMSGHDR.size + EXTENDED_ERROR.info, true) : 0
     }
     at += (length + 7) & ~7
   }
