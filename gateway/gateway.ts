@@ -128,6 +128,8 @@ export class Gateway {
   #fileProblems: readonly string[] = []
   #workersDown = new Set<WorkerRole>()
   #isReady = false
+  /** milliseconds since the process began, at which each part of the start was done */
+  readonly #startMs: Record<string, number> = {}
 
   /** `onFatal`: the process must be started again, by whoever started it. */
   constructor(config: GatewayConfig, log: Logger, onFatal: () => void) {
@@ -135,6 +137,11 @@ export class Gateway {
     this.#contexts = config.contexts
     this.#log = log
     this.#onFatal = onFatal
+    this.#done('modules')
+  }
+
+  #done(part: 'modules' | 'store' | 'objects' | 'device' | 'filter' | 'packets' | 'ready'): void {
+    this.#startMs[part] = Math.round(performance.now())
   }
 
   /** Rejects with a sentence for the person who started it; what was begun is ended then. */
@@ -156,10 +163,12 @@ export class Gateway {
     const peers = PeerTable.allocate(config.maxPeers)
     this.#makePeers(new PeerTable(peers, config.maxPeers))
     this.#makeMapper(new MappingsWriter(mappings))
+    this.#done('store')
     const policy = PolicyTable.allocate(POLICY_ENTRIES)
     this.#policy = new PolicyTable(policy)
     this.#policy.write()
     await this.#openKube()
+    this.#done('objects')
     if (!config.devmode) await this.#startPlane(mappings, { buffer: peers, capacity: config.maxPeers }, policy)
     const prepared = this.#kube?.prepare()
     // where something else fails first, that is said
@@ -175,12 +184,14 @@ export class Gateway {
     this.#ends.push(() => control.close())
     await this.#startPages()
     this.#isReady = true
+    this.#done('ready')
     this.#log.info(
       {
         listening: this.#listening(),
         tun: config.devmode ? null : config.tunName,
         mtu: this.#device?.settings.mtu,
         mappings: this.#mapper.countsByOwner(),
+        startMs: this.#startMs,
       },
       'gateway started',
     )
@@ -347,7 +358,9 @@ export class Gateway {
       this.#ends.push(() => void close(fd))
       if (!gro) offloads.udpGro = false
     }
+    this.#done('device')
     await this.#startFilter()
+    this.#done('filter')
     this.#plane = new Plane(
       { tunFd: tun.fd, sockets: this.#sockets, settings: this.#forwardSettings(), offloads, mappings, peers, policy },
       {
@@ -359,6 +372,7 @@ export class Gateway {
     )
     this.#ends.push(() => this.#plane!.stop())
     await this.#plane.start()
+    this.#done('packets')
   }
 
   async #chooseOffloads(): Promise<Offloads> {
