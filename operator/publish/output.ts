@@ -131,11 +131,12 @@ export class OutputRunner {
 
   async #run(desired: Desired): Promise<void> {
     const { clock, random, onState } = this.#ports
-    let waitMs = this.output.lookEveryMs
+    let waitMs: number | undefined
     const begun = clock.now()
     try {
       const { conflicts } = await this.output.apply(desired)
       this.#failures = 0
+      waitMs = this.output.lookEveryMs
       const { version } = desired
       this.state = { ...this.state, appliedVersion: version, problem: undefined, conflicts, lastSuccessMs: clock.now() }
     } catch (error) {

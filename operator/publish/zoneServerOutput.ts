@@ -3,10 +3,11 @@
  *
  *   leader    zone ──► serial recorded (serialBook.ts) ──► served, secondaries told
  *   follower  zone ──► hash recorded? ── yes: served with the recorded serial
- *                                     └─ no: what it served before for at most 30 s more, then nothing (REFUSED, and the asker goes to the next server)
+ *                                     └─ no: what it served before for at most 5 min more, then nothing (REFUSED, and the asker goes to the next server)
  *
  * Every replica answers, so that a Service may lead to any; a follower's view may be behind or ahead of the leader's by moments, and a content without a
- * recorded serial is never given out. The internal zone is answered to private addresses, this host, the cluster's networks and nodes, and those that may
+ * recorded serial is never given out. While much changes it rarely has just what the leader recorded: it looks every second then, and is a secondary that lags.
+ * The internal zone is answered to private addresses, this host, the cluster's networks and nodes, and those that may
  * transfer: native addresses are nobody else's affair, whoever can reach the port.
  */
 import { type Name, parseName } from '../../dns/name.ts'
@@ -38,7 +39,8 @@ export interface ZoneServerOutputPorts {
 
 const LEADER_LOOK_MS = 60_000
 const FOLLOWER_LOOK_MS = 5000
-const STALE_MS = 30_000
+const BEHIND_LOOK_MS = 1000
+const STALE_MS = 300_000
 const PRIVATE = [
   '10.0.0.0/8',
   '172.16.0.0/12',
@@ -61,6 +63,8 @@ export class ZoneServerOutput implements Output {
   #running: { server: ZoneServer; keys: string; own: readonly Server[] } | undefined
   /** what each zone was made from last, to make it once */
   readonly #makers = new Map<ZoneKind, ZoneMaker>()
+  readonly #hashes = new WeakMap<DesiredZone, string>()
+  #isBehind = false
   readonly #made = new Map<ZoneKind, { from: DesiredZone | undefined; servedAt: number }>()
 
   constructor(config: ZoneServerConfig, settings: Config, ports: ZoneServerOutputPorts) {
@@ -70,7 +74,8 @@ export class ZoneServerOutput implements Output {
   }
 
   get lookEveryMs(): number {
-    return this.#ports.isLeader() ? LEADER_LOOK_MS : FOLLOWER_LOOK_MS
+    if (this.#ports.isLeader()) return LEADER_LOOK_MS
+    return this.#isBehind ? BEHIND_LOOK_MS : FOLLOWER_LOOK_MS
   }
 
   doubt(): void {
@@ -89,13 +94,15 @@ export class ZoneServerOutput implements Output {
   async apply(desired: Desired): Promise<Applied> {
     const server = await this.#server()
     const recorded = this.#ports.isLeader() ? undefined : await this.#ports.serials.read()
+    this.#isBehind = false
     for (const zone of desired.zones.values()) {
       const now = this.#ports.clock.now()
       const last = this.#made.get(zone.kind)
       if (recorded === undefined && last?.from === zone) continue
-      const { hash } = writeZone(zone, this.#config.nameServers)
+      const hash = this.#hashOf(zone)
       const known = recorded?.get(zone.zone)
       if (recorded && known?.hash !== hash) {
+        this.#isBehind = true
         if (now - (last?.servedAt ?? 0) >= STALE_MS) server.removeZone(parseName(zone.zone) as Name)
         continue
       }
@@ -106,6 +113,13 @@ export class ZoneServerOutput implements Output {
       this.#made.set(zone.kind, { from: zone, servedAt: now })
     }
     return NO_CONFLICTS
+  }
+
+  // a follower looks at the same zone again and again
+  #hashOf(zone: DesiredZone): string {
+    const hash = this.#hashes.get(zone) ?? writeZone(zone, this.#config.nameServers).hash
+    this.#hashes.set(zone, hash)
+    return hash
   }
 
   #makerOf(kind: ZoneKind): ZoneMaker {
