@@ -39,7 +39,10 @@ export async function run(checks: Checks, rig: Rig): Promise<void> {
   if (process.argv.includes('--figures')) {
     await checks.check('throughput from pod to pod', () => throughput(rig, client))
     await checks.check(`${MANY} services`, () => many(a))
-    await checks.check(`memory and processor time of pods at ${MANY} services`, () => pods(a, `${MANY} services`))
+    await checks.check(`memory and processor time of pods at ${MANY} services`, async () => {
+      await rests(a)
+      return pods(a, `${MANY} services`)
+    })
     await a.kubectl(['delete', 'namespace', `${PLACE}-many`, '--timeout=300s'], { timeoutMs: 320_000 }).catch(() => {})
   }
   await a.kubectl(['delete', 'namespace', PLACE, '--wait=false'])
@@ -154,6 +157,24 @@ ${iprefService(name, namespace, `{service: {name: ${name}}}`)}`,
   note(`${MANY} services: all mapped`, seconds, 's')
   expectSame('mapped', ready, MANY)
   return `kubectl took ${applied.toFixed(0)} s, all mapped after ${seconds.toFixed(0)} s`
+}
+
+/** Nothing of IprefServices was written for ten seconds. */
+async function rests(a: Cluster): Promise<void> {
+  const version = async () => {
+    const text = await a.kubectl(['get', '--raw', '/apis/ipref.io/v1alpha1/iprefservices'])
+    const { items } = JSON.parse(text) as { items: { metadata: { resourceVersion: string } }[] }
+    return items.map(({ metadata }) => metadata.resourceVersion).join(' ')
+  }
+  await soon(
+    'nothing is written any more',
+    async () => {
+      const before = await version()
+      await new Promise(resolve => setTimeout(resolve, 10_000))
+      return (await version()) === before
+    },
+    300,
+  )
 }
 
 // ---- throughput
