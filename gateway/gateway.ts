@@ -54,6 +54,7 @@ import { Store, type StoreEvent } from './mapper/store.ts'
 import { Metrics } from './metrics.ts'
 import { type PeerEvent, Peers } from './peers/peers.ts'
 import { encodeProbe, type ProbeEcho } from './peers/probe.ts'
+import { SavedPeers } from './peers/savedPeers.ts'
 import { MappingsWriter } from './plane/mappings.ts'
 import { PeerTable } from './plane/peerTable.ts'
 import { Plane, type PlaneEvent } from './plane/plane.ts'
@@ -163,6 +164,7 @@ export class Gateway {
     const peers = PeerTable.allocate(config.maxPeers)
     this.#makePeers(new PeerTable(peers, config.maxPeers))
     this.#makeMapper(new MappingsWriter(mappings))
+    this.#keepPeers()
     this.#done('store')
     const policy = PolicyTable.allocate(POLICY_ENTRIES)
     this.#policy = new PolicyTable(policy)
@@ -216,6 +218,13 @@ export class Gateway {
       configured,
       keepsOpen: this.#contexts.length < config.bind.length,
     })
+  }
+
+  // before objects name peers: a port that was proved is better than theirs
+  #keepPeers(): void {
+    const saved = new SavedPeers(join(this.#config.dataFolder, 'peers.json'), this.#peers)
+    saved.start()
+    this.#ends.push(() => saved.stop())
   }
 
   #onPeer(event: PeerEvent): void {

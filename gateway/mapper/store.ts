@@ -17,7 +17,7 @@ export const SCHEMA_VERSION = 1
 /** "IPRF" */
 export const APPLICATION_ID = 0x49505246
 export const STORE_FILE = 'mappings.db'
-const OUR_FILES = /^(lock$|mappings\.db|cluster\.json|uplink\.json)/
+const OUR_FILES = /^(lock$|mappings\.db|(cluster|uplink|peers)\.json)/
 /** operation, local address, context, reference, expiry */
 export const ROW_WORDS = 16
 export const Row = { operation: 0, local: 1, context: 5, reference: 9, expires: 13 } as const

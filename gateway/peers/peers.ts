@@ -97,6 +97,8 @@ interface Peer {
   unanswered: number
   /** how often it is still told where we speak from now */
   tellings: number
+  /** the port that it was added with, or that resources say */
+  written: number
   /** those who asked how long an answer takes */
   waiting: { until: number; done(rttMs: number | undefined): void }[]
   baseMtu: number
@@ -125,7 +127,8 @@ export class Peers {
   readonly #byNumber: (Peer | undefined)[]
   readonly #free: { number: number; since: number }[] = []
   readonly #named: Peer[] = []
-  #evicted = 0
+  /** forgotten because there was no room for a new one */
+  evicted = 0
 
   constructor(ports: PeersPorts, settings: PeersSettings) {
     this.#ports = ports
@@ -153,8 +156,10 @@ export class Peers {
       const peer = this.#add(address, port, PeerFlag.configured)
       if (!peer || this.#named.includes(peer)) continue
       Atomics.or(table.flags, peer.number, PeerFlag.configured)
-      // a port that was proved is better than one that was written down
+      // a port that was proved is better than one that was written down, unless that is another now and answers
       if (!this.#isProved(peer)) Atomics.store(table.port, peer.number, port)
+      else if (peer.written !== port) this.candidate(peer.number, port)
+      peer.written = port
       peer.keepalive = probeS ?? peer.keepalive
       this.#named.push(peer)
     }
@@ -195,12 +200,14 @@ export class Peers {
   }
 
   /**
-   * Another gateway of the cluster found it out, later than anything that we know: as if it had been found out here. So a peer is
-   * reached behind its NAT at once, without the budget of a stranger. Nothing is sent; `announce` does that.
+   * Another gateway of the cluster found it out, or we before we were started again, later than anything that we know: as if it had been found out here. So a peer is
+   * reached behind its NAT at once, without the budget of a stranger. What a flag says of it is tried too; all else is for `announce`.
    */
   adopt({ address, port, mtu }: KnownPeer): void {
     const peer = this.#add(address, port, 0)
-    if (peer) this.#know(peer, port, mtu)
+    if (!peer) return
+    this.#know(peer, port, mtu)
+    if (this.#isFlagged(address)) this.candidate(peer.number, peer.written)
   }
 
   /** As adopt, of a peer in use whose port is not proved here yet; it is asked at once. */
@@ -272,7 +279,7 @@ export class Peers {
   answered(address: AddressWords, port: number, nonce: Uint8Array): void {
     const { table } = this.#ports
     const peer = this.#byNumber[table.find(...address)]
-    const probe = peer?.probes.find(p => p.port === port && equal(p.nonce, nonce))
+    const probe = peer?.probes.find(p => p.port === port && Buffer.compare(p.nonce, nonce) === 0)
     if (!peer || !probe) return
     const current = table.port[peer.number]!
     const wasVerified = this.#isProved(peer)
@@ -280,8 +287,7 @@ export class Peers {
     peer.unanswered = 0
     peer.tellings = 0
     peer.probes = peer.probes.filter(p => p !== probe && p.port !== current)
-    Atomics.store(table.port, peer.number, port)
-    Atomics.or(table.flags, peer.number, PeerFlag.verified)
+    this.#know(peer, port, 0)
     if (port !== current) this.#ports.onEvent({ what: 'port-changed', peer: address, from: current, to: port })
     else if (!wasVerified) this.#ports.onEvent({ what: 'reachable', peer: address, port, rttMs: peer.rttMs })
     endWaiting(peer, () => true, peer.rttMs)
@@ -365,11 +371,6 @@ export class Peers {
     return rows
   }
 
-  /** Peers forgotten because there was no room for a new one. */
-  get evicted(): number {
-    return this.#evicted
-  }
-
   #add(address: AddressWords, port: number, flags: number, bytesIn = 0): Peer | undefined {
     const { table, now } = this.#ports
     if (table.find(...address) >= 0) return this.#byNumber[table.find(...address)]
@@ -394,6 +395,7 @@ export class Peers {
       rttMs: undefined,
       unanswered: 0,
       tellings: 0,
+      written: port,
       waiting: [],
       baseMtu,
       mtuSince: 0,
@@ -416,7 +418,7 @@ export class Peers {
     const { table } = this.#ports
     let oldest: Peer | undefined
     for (const peer of this.#byNumber) {
-      if (!peer || peer.uses > 0 || (table.flags[peer.number]! & PeerFlag.configured) !== 0) continue
+      if (!peer || this.#isInUse(peer)) continue
       if (!oldest || table.lastSeen[peer.number]! < table.lastSeen[oldest.number]!) oldest = peer
     }
     if (!oldest) return
@@ -425,7 +427,7 @@ export class Peers {
     Atomics.store(table.flags, oldest.number, 0)
     this.#byNumber[oldest.number] = undefined
     this.#free.push({ number: oldest.number, since: now })
-    this.#evicted++
+    this.evicted++
   }
 
   #baseMtu(address: AddressWords): number {
@@ -493,8 +495,4 @@ function endWaiting(peer: Peer, isOver: (waiter: Peer['waiting'][number]) => boo
 
 function familyOf(address: AddressWords): 4 | 6 {
   return address[0] === 0 && address[1] === 0 && address[2] === 0xffff ? 4 : 6
-}
-
-function equal(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, i) => byte === b[i])
 }

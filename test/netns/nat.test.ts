@@ -5,7 +5,7 @@
  *             192.168.7.2        198.51.100.1:5001   198.51.100.2
  *             port 1045            later :5002       port 1045
  *
- * decisions.md 6: replies go to a new port only after a probe to it was answered; that takes less than 2 s.
+ * decisions.md 6: replies go to a new port only after a probe to it was answered; that takes less than 2 s. Neither gateway asks the other of itself here.
  */
 import { type Checks, expectSame } from '../support/checks.ts'
 import { eventually, type Lab, type Namespace, openLab } from '../support/netns.ts'
@@ -15,6 +15,7 @@ import type { StreamReport, TransferReport } from '../support/traffic.ts'
 
 // after the switch TCP waits for its next retransmission
 const RETRANSMITTED_MS = 4000
+const SAVED_WITHIN_MS = 3000
 const TRANSFER_BYTES = 20_000_000
 
 interface Outside {
@@ -54,6 +55,14 @@ async function runBehind(outside: Outside, checks: Checks): Promise<void> {
     await checks.check(title('ping from the inside'), async () => `${await ping(client, '10.240.9.9')} ms`)
     await checks.check(title('the far gateway learns the outside port'), () => portBecomes(b, 5001))
     await checks.check(title('ping to the inside'), async () => `${await ping(server, '10.240.9.9')} ms`)
+    await checks.check(title('ping to the inside after kill -9 of the far gateway, nothing said'), async () => {
+      // a crash loses what was learned in the last seconds
+      await pause(SAVED_WITHIN_MS)
+      await b.stopGateway('SIGKILL')
+      b.startGateway()
+      await b.ready()
+      return `${await ping(server, '10.240.9.9')} ms`
+    })
     await checks.check(title('TCP with a hash'), async () => {
       await exchange<TransferReport>(client, ['upload', '10.240.9.9', TRAFFIC_PORT, TRANSFER_BYTES, 3])
       return undefined
