@@ -10,6 +10,7 @@
  *
  *   --rounds N   default 10      --only NAMES   some rows, as 0,kube     --json FILE   all values     --cold   Node has to compile the sources each time
  *
+ * `processor` is the time of all processors that the gateway had used then: it says the same on a busy machine.
  * The parts are the gateway's own (`startMs` of its log), counted from the start of the process here, and each is the moment when it was done.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
@@ -177,7 +178,7 @@ class StartBench {
     await gateway.stop('SIGKILL')
   }
 
-  async #flows(row: Row): Promise<{ gateway: Running; begun: number; out: number; back: number }> {
+  async #flows(row: Row): Promise<{ gateway: Running; begun: number; out: number; back: number; cpu: number }> {
     const { isKube } = row
     const lab = this.#lab
     for (const end of [this.#sender, this.#receiver]) end.forget()
@@ -196,28 +197,36 @@ class StartBench {
         { everyMs: 20 },
       )
     const out = await first(this.#receiver, `${row.name}: a packet arrives`)
+    const cpu = processorMs(gateway.pid)
     const back = await first(this.#sender, `${row.name}: an answer arrives`)
-    return { gateway, begun, out, back }
+    return { gateway, begun, out, back, cpu }
   }
 
   async measure(row: Row): Promise<Times> {
     const log = this.#lab.file(`a-${row.name}.log`)
     const before = readFileSync(log, 'utf8').length
     const begunAt = Date.now()
-    const { gateway, begun, out, back } = await this.#flows(row)
+    const { gateway, begun, out, back, cpu } = await this.#flows(row)
     const started = await eventually('the gateway says that it has started', () => startedLine(log, before))
     await gateway.stop('SIGKILL')
     // the log line is written at `ready`: so the two clocks meet
     const origin = Date.parse(started.time) - begunAt - started.startMs.ready!
     const times: Times = { node: origin }
     for (const stage of stages) times[stage] = origin + started.startMs[stage]!
-    return { ...times, 'first packet': out - begun, 'first answer': back - begun }
+    return { ...times, 'first packet': out - begun, 'first answer': back - begun, processor: cpu }
   }
 
   close(): void {
     this.#sender?.close()
     this.#receiver?.close()
   }
+}
+
+/** What a process has used by now, in steps of 10. Fields 14 and 15 of /proc/PID/stat, counted behind the name in parentheses. */
+function processorMs(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return (Number(fields[11]) + Number(fields[12])) * 10
 }
 
 function startedLine(log: string, from: number): { time: string; startMs: Times } | undefined {
