@@ -10,3 +10,10 @@ it('the checksum in use is the one in checksum.wat (npm run build:checksum)', as
 it('the lock file names no registry', () => {
   expect(read('package-lock.json')).not.toContain('"resolved"')
 })
+
+it('Node is the same on all architectures', () => {
+  const { packages } = JSON.parse(read('package-lock.json')) as { packages: Record<string, { version: string }> }
+  const ofNode = Object.entries(packages).filter(([name]) => name.startsWith('node_modules/node-linux-'))
+  expect(ofNode.length).toBe(2)
+  expect(new Set(ofNode.map(([, { version }]) => version)).size).toBe(1)
+})
