@@ -7,6 +7,7 @@ import {
   CMSGHDR,
   Errno,
   EXTENDED_ERROR,
+  IOVEC,
   IP_MTU_DISCOVER,
   IP_RECVERR,
   IP_RECVTOS,
@@ -119,11 +120,16 @@ export function drainErrorQueue(fd: number): TunnelError[] {
 function nextError(fd: number): TunnelError | undefined {
   const memory = scratch()
   const { view } = memory
-  const [name, control, header] = [AT, AT + 64, AT + 1024]
+  const [name, control, header, iov, payload] = [AT, AT + 64, AT + 1024, AT + 1152, AT + 2048]
   view.setUint16(name, 0)
   for (let i = 0; i < MSGHDR.size; i += 4) view.setUint32(header + i, 0)
   memory.setPointer(header + MSGHDR.name, memory.address(name))
   view.setUint32(header + MSGHDR.nameLength, 64, true)
+  // of the datagram nothing is wanted, but emulators of system calls leave out a call that has room for nothing
+  memory.setPointer(iov + IOVEC.base, memory.address(payload))
+  memory.setPointer(iov + IOVEC.length, 64)
+  memory.setPointer(header + MSGHDR.iov, memory.address(iov))
+  memory.setPointer(header + MSGHDR.iovLength, 1)
   memory.setPointer(header + MSGHDR.control, memory.address(control))
   memory.setPointer(header + MSGHDR.controlLength, 512)
   if (recvmsg(fd, memory.address(header), MSG_ERRQUEUE | MSG_DONTWAIT) < 0) return undefined
