@@ -1,7 +1,9 @@
 /**
  * The gateway: puts the parts together, starts them in order, and ends them in reverse.
  *
- *   lock ─ tables ─ store ─ mapper ─ peers ─ TUN and sockets ─ host filter ─ plane ─ hosts file ─ mapper socket ─ zones, DNS agent, resolver ─ control socket ─ metrics, health
+ *   lock ─ tables ─ store ─ mapper ─ peers ─ objects ─ hosts file ─ TUN and sockets ─ host filter ─ plane ─ mapper socket ─ zones, DNS agent, resolver ─ control socket ─ metrics, health
+ *
+ * All that is known of mappings is in force before packets flow: none is made anew for a packet that came too early. Parts behind the mapper socket that packets do not need are loaded behind it: a start is mostly loading, and packets wait for it (`npm run bench -- start`).
  *
  * Knows every concrete class, and decides nothing about packets. Everything here runs on the main thread.
  *
@@ -24,7 +26,6 @@ import {
 import { Fault, faultNames } from '../ipref/faults.ts'
 import { encodeReferences, wordsFromReference } from '../ipref/reference.ts'
 import { type Handler, serveControl } from '../runtime/controlSocket.ts'
-import { healthPages, metricsPage, servePages } from '../runtime/http.ts'
 import type { Logger } from '../runtime/log.ts'
 import { answerCheck, answerEncode, type CheckParts } from './checkRequests.ts'
 import type { GatewayConfig } from './config.ts'
@@ -32,13 +33,13 @@ import { isSameList, ownContextsOf } from './contexts.ts'
 import type { PeerReport, StatusReport, TraceReport } from './controlReports.ts'
 import { type DeviceSettings, mtuOfAddress, overlapWithHost, removeDevice, wireMtuTo } from './device.ts'
 import { DeviceKeeper } from './deviceKeeper.ts'
-import { Agent } from './dns/agent.ts'
-import { joinMapper, type LinkEvents } from './dns/agentLink.ts'
+import type { Agent } from './dns/agent.ts'
+import type { LinkEvents } from './dns/agentLink.ts'
 import { renderPublishMetrics } from './dns/publishReports.ts'
 import { RESOLVER_PORT } from './dns/resolverConfig.ts'
-import { ResolverHost } from './dns/resolverHost.ts'
+import type { ResolverHost } from './dns/resolverHost.ts'
 import { logResolverEvent, renderResolverMetrics } from './dns/resolverReports.ts'
-import { Zones } from './dns/zones.ts'
+import type { Zones } from './dns/zones.ts'
 import { Echoes, type EchoTarget, THE_GATEWAY } from './echoes.ts'
 import type { ForwardSettings } from './forward/environment.ts'
 import { tunMtuOf } from './forward/mtu.ts'
@@ -51,7 +52,6 @@ import type { Assertion } from './mapper/assertions.ts'
 import { Mapper } from './mapper/mapper.ts'
 import { MapperMessages } from './mapper/mapperSocket.ts'
 import { Store, type StoreEvent } from './mapper/store.ts'
-import { Metrics } from './metrics.ts'
 import { type PeerEvent, Peers } from './peers/peers.ts'
 import { encodeProbe, type ProbeEcho } from './peers/probe.ts'
 import { SavedPeers } from './peers/savedPeers.ts'
@@ -141,7 +141,7 @@ export class Gateway {
     this.#done('modules')
   }
 
-  #done(part: 'modules' | 'store' | 'objects' | 'device' | 'filter' | 'packets' | 'ready'): void {
+  #done(part: 'modules' | 'store' | 'objects' | 'files' | 'device' | 'filter' | 'packets' | 'ready'): void {
     this.#startMs[part] = Math.round(performance.now())
   }
 
@@ -171,13 +171,15 @@ export class Gateway {
     this.#policy.write()
     await this.#openKube()
     this.#done('objects')
+    this.#startHosts()
+    // the mapper takes sources in turn: the hosts file is in force then, too
+    await this.#mapper.setSource('static', config.static)
+    this.#done('files')
     if (!config.devmode) await this.#startPlane(mappings, { buffer: peers, capacity: config.maxPeers }, policy)
     const prepared = this.#kube?.prepare()
     // where something else fails first, that is said
     prepared?.catch(() => {})
-    await this.#mapper.setSource('static', config.static)
     this.#startTicks()
-    this.#startHosts()
     await this.#startMapperSocket()
     await this.#startDns()
     await prepared
@@ -641,6 +643,7 @@ export class Gateway {
   async #startDns(): Promise<void> {
     const { resolver, zones, shortcut, contexts, dataFolder } = this.#config
     if (zones) {
+      const { Zones } = await import('./dns/zones.ts')
       const server = new Zones(zones, this.#log, dataFolder, zone => this.#agent?.zoneChanged(zone))
       this.#ends.push(() => server.stop())
       await server.start()
@@ -648,6 +651,7 @@ export class Gateway {
     }
     await this.#startAgent()
     if (!resolver) return
+    const { ResolverHost } = await import('./dns/resolverHost.ts')
     const host = new ResolverHost(
       resolver,
       {
@@ -670,6 +674,8 @@ export class Gateway {
   async #startAgent(): Promise<void> {
     const config = this.#config.agent
     if (!config) return
+    const { Agent } = await import('./dns/agent.ts')
+    const { joinMapper } = await import('./dns/agentLink.ts')
     const poller = new Poller()
     this.#ends.push(() => poller.close())
     const link = (events: LinkEvents) => joinMapper(message => this.#messages.handle(message), events)
@@ -695,6 +701,8 @@ export class Gateway {
 
   async #startPages(): Promise<void> {
     const { metrics: metricsAt, health: healthAt } = this.#config
+    const { Metrics } = await import('./metrics.ts')
+    const { healthPages, metricsPage, servePages } = await import('../runtime/http.ts')
     const metrics = new Metrics({
       stats: role => this.#plane?.stats(role),
       restarts: role => this.#plane?.restarts(role) ?? 0,

@@ -1,6 +1,4 @@
-/** The store of a gateway's objects: a cluster, or a folder. */
-import { DirectoryStore } from '../../resources/directoryStore.ts'
-import { KubernetesStore } from '../../resources/kubernetesStore.ts'
+/** The store of a gateway's objects: a cluster, or a folder. Only what is used is loaded. */
 import type { ResourceStore } from '../../resources/store.ts'
 import type { Logger } from '../../runtime/log.ts'
 import type { KubeConfig } from './kubeOptions.ts'
@@ -20,12 +18,14 @@ export interface OpenedStore {
 export async function openStore({ from }: KubeConfig, log: Logger): Promise<OpenedStore> {
   if ('kubeconfig' in from) {
     const { kubeconfig } = from
+    const { KubernetesStore } = await import('../../resources/kubernetesStore.ts')
     const store = KubernetesStore.of({
       fieldManager: FIELD_MANAGER,
       ...(kubeconfig === undefined ? {} : { kubeconfig }),
     })
     return { store, prepare: () => store.prepare() }
   }
+  const { DirectoryStore } = await import('../../resources/directoryStore.ts')
   // the operator says the same to the object's status; here it is for whoever has a gateway alone
   const onProblems = (problems: readonly string[]) => {
     for (const problem of problems) log.warn({ component: 'manifests' }, problem)

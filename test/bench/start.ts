@@ -29,7 +29,7 @@ const FAR = '10.240.1.2'
 const NEAR_CONTEXT = '198.51.100.1'
 const FAR_CONTEXT = '198.51.100.2'
 const ROUNDS = Number(argumentOf('--rounds') ?? 10)
-const stages = ['modules', 'store', 'objects', 'device', 'filter', 'packets', 'ready'] as const
+const stages = ['modules', 'store', 'objects', 'files', 'device', 'filter', 'packets', 'ready'] as const
 
 const rows = [
   { name: '0', stored: 0, isKube: false },
