@@ -24,7 +24,7 @@ export interface ClusterTest {
 
 const SUFFIX = '.test.ts'
 /** The order of the files; those that break things come last. */
-const ORDER = ['quickstart', 'publish', 'check', 'shapes', 'figures', 'faults', 'lifecycle']
+const ORDER = ['quickstart', 'dualstack', 'publish', 'check', 'shapes', 'figures', 'faults', 'lifecycle']
 
 async function main(argv: readonly string[]): Promise<number> {
   const words = argv.filter((word, i) => !word.startsWith('--') && argv[i - 1] !== '--json')

@@ -14,7 +14,7 @@ import { docker, tell } from './programs.ts'
 import { writeRigFile } from './state.ts'
 
 /** of the service network of kind; the same in both */
-const RESOLVER_ADDRESS = '10.96.10.53'
+export const RESOLVER_ADDRESS = '10.96.10.53'
 
 export function valuesOf(cluster: Cluster, image: string): string {
   const { facts } = cluster
