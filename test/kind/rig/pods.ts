@@ -9,9 +9,9 @@ import type { Cluster } from './cluster.ts'
 export const TCP_PORT = 8080
 export const UDP_PORT = 9000
 const IMAGE = 'image: ipref/toolbox:local, imagePullPolicy: Never'
-// socat leaves the address in the environment of what it starts
+// socat leaves the address in the environment of what it starts; with -t it waits for a slow answer after the end of the question
 const ECHO = "'system:echo $SOCAT_PEERADDR $(hostname)'"
-export const SERVE = `socat -T10 udp4-recvfrom:${UDP_PORT},fork ${ECHO} & exec socat tcp4-listen:${TCP_PORT},fork,reuseaddr,backlog=64 ${ECHO}`
+export const SERVE = `socat -T10 udp4-recvfrom:${UDP_PORT},fork ${ECHO} & exec socat -t5 tcp4-listen:${TCP_PORT},fork,reuseaddr,backlog=64 ${ECHO}`
 
 const SERVER = `{name: server, ${IMAGE}, command: [sh, -c, "${SERVE}"], readinessProbe: {tcpSocket: {port: ${TCP_PORT}}, periodSeconds: 1}}`
 
@@ -142,7 +142,7 @@ export async function seenByUdp(client: Client, host: string): Promise<string> {
 }
 
 export function tcpLine(host: string, port = TCP_PORT): string {
-  return `socat -T5 - tcp4:${host}:${port},connect-timeout=5 </dev/null`
+  return `socat -t5 -T5 - tcp4:${host}:${port},connect-timeout=5 </dev/null`
 }
 
 export function udpLine(host: string): string {
