@@ -168,6 +168,14 @@ describe.skipIf(helmProblem !== undefined)(
         if (cleanup) expect(parseOperatorConfig(argsOf(cleanup, pods), noFile)).toHaveProperty('config.cleanup')
       })
 
+      it('has pods say why a container failed', () => {
+        for (const object of objects.filter(({ kind }) => ['Deployment', 'DaemonSet', 'Job'].includes(kind))) {
+          const { containers, initContainers = [] } = podSpecOf(object)
+          for (const container of [...containers, ...initContainers])
+            expect(container, idOf(object)).toMatchObject({ terminationMessagePolicy: 'FallbackToLogsOnError' })
+        }
+      })
+
       it('gives no container more than it needs', () => {
         for (const object of objects.filter(({ kind }) => ['Deployment', 'DaemonSet', 'Job'].includes(kind))) {
           const { containers, initContainers = [], securityContext } = podSpecOf(object)
