@@ -1,11 +1,11 @@
 /**
  * `ipref operator -cleanup`: undoes what operators and gateways of a cluster have made, before they are taken away (the chart's pre-delete hook).
  *
- *   Lease taken: operators rest ─ the cluster's DNS as it was ─ records withdrawn ─ gateways deleted, nodes clean ─ finalizers lifted ─ objects of ours gone
- *   ─ operators deleted, and when they have ended, the Lease
+ *   Lease taken: operators rest ─ the cluster's DNS as it was ─ records withdrawn ─ gateways deleted, nodes clean ─ finalizers lifted ─ those that stay say so
+ *   ─ objects of ours gone ─ operators deleted, and when they have ended, the Lease
  *
  * Each step is safe to repeat, and one that fails does not keep the others: what is left is named at the end. IprefServices, peers and claims of references
- * stay, with their status: they are people's. So do IprefGateways that a person has written into. Kinds that are gone already have no objects.
+ * stay, with their status: they are people's. Conditions of theirs say that nobody serves them (operatorGone.ts). So do IprefGateways that a person has written into. Kinds that are gone already have no objects.
  * One that acts alone: nothing else may write the same objects meanwhile.
  */
 import { type Config, parseConfig } from '../resources/config.ts'
@@ -17,6 +17,7 @@ import { type Clock, timestamp } from '../runtime/clock.ts'
 import type { Logger } from '../runtime/log.ts'
 import { keyOf } from './byKey.ts'
 import { GATEWAY_FINALIZER, publicAddressesOf } from './gateway/plan.ts'
+import { tellOperatorGone } from './operatorGone.ts'
 import { restore } from './publish/clusterDns.ts'
 import { type Desired, DesiredTable } from './publish/desired.ts'
 import type { Output } from './publish/output.ts'
@@ -43,6 +44,8 @@ const AFTERWARDS_S = 60
 const TRIES = 5
 const AGAIN_MS = 2000
 const LOOK_MS = 1000
+/** for saying on objects that nobody serves them, which is worth no more */
+const TELL_MS = 20_000
 
 export interface CleanupSettings {
   namespace: string
@@ -95,6 +98,7 @@ class Cleanup {
       await this.#step('gateways are deleted', () => this.#delete('DaemonSet', { name: gateways }))
     if (nodeCleanup !== undefined) await this.#step('nodes are clean', () => this.#untilClean(nodeCleanup))
     await this.#step('finalizers are lifted', () => this.#liftFinalizers())
+    await this.#step('objects that stay say that nobody serves them', () => this.#tellThoseThatStay())
     await this.#step('objects of ours are gone', () => this.#deleteOwn(config))
     const { operators } = this.#settings
     if (operators !== undefined && this.#problems.length === 0)
@@ -293,6 +297,20 @@ class Cleanup {
       return [`${kind} ${keyOf(object)}: its finalizer stays: ${(error as Error).message}`]
     }
     return []
+  }
+
+  /** What could not be said keeps nothing from going. */
+  async #tellThoseThatStay(): Promise<void> {
+    const { store, clock, log } = this.#ports
+    const warn = (problem: string) =>
+      log.warn({ component: 'cleanup', problem }, 'some objects still say that they are served')
+    try {
+      const objects = [...(await this.#list('IprefService')), ...(await this.#list('IprefPeer'))]
+      const { left, problem } = await tellOperatorGone(objects, { store, clock, withinMs: TELL_MS })
+      if (left > 0) warn(`${left} of ${objects.length}: ${problem}`)
+    } catch (error) {
+      warn((error as Error).message)
+    }
   }
 
   async #deleteOwn(config: Config): Promise<void> {

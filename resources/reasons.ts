@@ -22,6 +22,12 @@ export interface ReasonRow {
 type Row = readonly [reason: string, status: ReasonRow['status'], meaning: string, fix?: string]
 
 const BOUNDS = 'publish something else, or ask the platform team for the range (targets.allowedRanges)'
+const GONE: Row = [
+  'OperatorGone',
+  'Unknown',
+  'the operator was uninstalled, and nobody serves the object',
+  'install it again, or delete the object',
+]
 const OPERATOR = "look at the operator's log, and at its /metrics"
 
 const table: Readonly<Record<ReasonKind, Readonly<Record<string, readonly Row[]>>>> = {
@@ -206,7 +212,7 @@ const table: Readonly<Record<ReasonKind, Readonly<Record<string, readonly Row[]>
       ['NotAccepted', 'Unknown', 'the object is not accepted, so nothing of it is published'],
       ['NothingToPublish', 'False', 'the object has no addresses'],
     ],
-    Ready: [['Ready', 'True', 'all of the above']],
+    Ready: [['Ready', 'True', 'all of the above'], GONE],
   },
   IprefPeer: {
     Accepted: [
@@ -264,7 +270,7 @@ const table: Readonly<Record<ReasonKind, Readonly<Record<string, readonly Row[]>
         'look whether a gateway runs there, and whether UDP port 1045 passes the firewalls and NAT between (both ways)',
       ],
     ],
-    Ready: [['Ready', 'True', 'all of the above']],
+    Ready: [['Ready', 'True', 'all of the above'], GONE],
   },
   IprefGateway: {
     Accepted: [

@@ -369,7 +369,9 @@ describe.skipIf(problem !== undefined)('the chart in an API server', { timeout: 
         COREFILE,
       )
       expect(await admin.list('DNSEndpoint', { namespace: 'external-dns' })).toEqual([])
-      expect((await admin.get(kind, metadata))!.metadata.finalizers ?? []).not.toContain(FINALIZER)
+      const stays = (await admin.get(kind, metadata))!
+      expect(stays.metadata.finalizers ?? []).not.toContain(FINALIZER)
+      expect(stays.status?.conditions?.find(({ type }) => type === 'Ready')?.reason).toBe('OperatorGone')
       expect((await admin.list('ConfigMap', { namespace: NAMESPACE })).map(one => one.metadata.name).sort()).toEqual([
         'ipref-config',
       ])
