@@ -15,7 +15,7 @@ import type { DesiredZone, OwnedSet } from './desired.ts'
 import type { RecordSet } from './records.ts'
 
 /** Negative answers are kept no longer than this, so that a name that was asked for too early is soon seen. */
-export const NEGATIVE_TTL = 60
+export const NEGATIVE_TTL = 10
 const APEX_TTL = 3600
 const SOA_TIMES = { refresh: 3600, retry: 600, expire: 604_800, minimum: NEGATIVE_TTL } as const
 /** More changes than this, and a zone is made anew. */

@@ -6,7 +6,7 @@
  *                                     └─ no: what it served before for at most 5 min more, then nothing (REFUSED, and the asker goes to the next server)
  *
  * Every replica answers, so that a Service may lead to any; a follower's view may be behind or ahead of the leader's by moments, and a content without a
- * recorded serial is never given out. While much changes it rarely has just what the leader recorded: it looks every second then, and is a secondary that lags.
+ * recorded serial is never given out. While much changes it rarely has just what the leader recorded: it looks again and again then, and is a secondary that lags.
  * The internal zone is answered to private addresses, this host, the cluster's networks and nodes, and those that may
  * transfer: native addresses are nobody else's affair, whoever can reach the port.
  */
@@ -39,7 +39,7 @@ export interface ZoneServerOutputPorts {
 
 const LEADER_LOOK_MS = 60_000
 const FOLLOWER_LOOK_MS = 5000
-const BEHIND_LOOK_MS = 1000
+const BEHIND_LOOK_MS = 300
 const STALE_MS = 300_000
 const PRIVATE = [
   '10.0.0.0/8',

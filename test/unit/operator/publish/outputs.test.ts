@@ -319,7 +319,7 @@ describe('the zone server', () => {
     want('shop/db', [], [txt('db.shop', AA)])
     await follower.apply(table.snapshot())
     expect(await serialAt(follower)).toBe(old)
-    expect(follower.lookEveryMs).toBe(1000)
+    expect(follower.lookEveryMs).toBe(300)
     await clock.advance(299_000)
     await follower.apply(table.snapshot())
     expect(await serialAt(follower)).toBe(old)
