@@ -5,6 +5,7 @@
  */
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { type ApiServer, ownApiServerProblem, startOwnApiServer } from '../support/apiServer.ts'
+import { CrashPoint } from '../support/crashPoint.ts'
 import { type Fault, type FaultyProxy, type Seen, startFaultyProxy } from '../support/faultyProxy.ts'
 import { eventually } from '../support/netns.ts'
 import { OperatorCluster, type RunningOperator, type Wanted } from '../support/operatorCluster.ts'
@@ -194,17 +195,13 @@ describe.skipIf(problem)('the operator among faults', { timeout: 300_000 }, () =
     afterAll(() => cluster.settings())
 
     const mortal = () => {
-      const stores: CrashingStore[] = []
-      const through = (inner: ConstructorParameters<typeof CrashingStore>[0]) => {
-        const store = new CrashingStore(inner)
-        stores.push(store)
-        return store
-      }
+      const point = new CrashPoint()
+      const through = (inner: ConstructorParameters<typeof CrashingStore>[0]) => new CrashingStore(inner, point)
       const die = () => {
-        for (const store of stores) store.hasEnded = true
+        point.hasEnded = true
       }
       const live = () => {
-        for (const store of stores) store.hasEnded = false
+        point.hasEnded = false
       }
       return { through, die, live }
     }

@@ -118,10 +118,11 @@ describe.skipIf(reason !== undefined)(
         const [port] = (await freePorts(1)) as [number]
         primary = startUpdatePrimary('named', {
           folder: join(folder, 'named'),
-          zone: 'example.com',
+          zones: {
+            'example.com': '$TTL 1h\n@ IN SOA ns1 admin 1 1h 10m 1w 5m\n  IN NS ns1\nns1 A 192.0.2.1\n',
+          },
           port,
           keys: [{ name: 'transfer', secret: SECRET, may: 'update and transfer' }],
-          text: '$TTL 1h\n@ IN SOA ns1 admin 1 1h 10m 1w 5m\n  IN NS ns1\nns1 A 192.0.2.1\n',
         })
       })
       afterAll(async () => {

@@ -82,10 +82,9 @@ async function start(program: (typeof UPDATE_PRIMARIES)[number], name: string): 
   ]
   const primary = startUpdatePrimary(program, {
     folder: join(folder, `${program}-${name}`),
-    zone: ZONE,
+    zones: { [ZONE]: BASE },
     port,
     keys,
-    text: BASE,
   })
   running.push(primary)
   const deadline = performance.now() + 60_000

@@ -1,4 +1,4 @@
-/** BIND and Knot DNS as primaries that take dynamic updates, signed with a key. Questions are answered to anybody. */
+/** BIND and Knot DNS as primaries of zones that take dynamic updates, signed with a key. Questions are answered to anybody. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { HOST, type Secondary, startServer } from './programs.ts'
@@ -11,11 +11,10 @@ interface UpdateKey {
 
 export interface UpdatePrimarySettings {
   folder: string
-  zone: string
+  /** by zone: the text to begin with */
+  zones: Readonly<Record<string, string>>
   port: number
   keys: readonly UpdateKey[]
-  /** zone text to begin with */
-  text: string
 }
 
 export const UPDATE_PRIMARIES = ['named', 'knotd'] as const
@@ -23,7 +22,7 @@ export const UPDATE_PRIMARIES = ['named', 'knotd'] as const
 const configs: Readonly<
   Record<(typeof UPDATE_PRIMARIES)[number], (settings: UpdatePrimarySettings) => { config: string; argv: string[] }>
 > = {
-  named: ({ folder, zone, port, keys }) => ({
+  named: ({ folder, zones, port, keys }) => ({
     argv: ['-g', '-n', '1', '-c', join(folder, 'conf')],
     config: `options {
     directory "${folder}";
@@ -38,15 +37,19 @@ const configs: Readonly<
 };
 controls { };
 ${keys.map(({ name, secret }) => `key "${name}" { algorithm hmac-sha256; secret "${secret}"; };`).join('\n')}
-zone "${zone}" {
+${Object.keys(zones)
+  .map(
+    zone => `zone "${zone}" {
     type primary;
-    file "${folder}/zone";
+    file "${folder}/${zone}.zone";
     allow-update { ${list(keys)} };
     allow-transfer { ${list(keys.filter(({ may }) => may !== 'update')) || 'none;'} };
-};
+};`,
+  )
+  .join('\n')}
 `,
   }),
-  knotd: ({ folder, zone, port, keys }) => ({
+  knotd: ({ folder, zones, port, keys }) => ({
     argv: ['-c', join(folder, 'conf')],
     config: `server:
     rundir: ${folder}
@@ -59,10 +62,14 @@ log:
 key:
 ${keys.map(({ name, secret }) => `  - id: ${name}\n    algorithm: hmac-sha256\n    secret: ${secret}\n`).join('')}acl:
 ${keys.map(({ name, may }) => `  - id: ${name}\n    key: ${name}\n    action: [update${may === 'update' ? '' : ', transfer'}]\n`).join('')}zone:
-  - domain: ${zone}
+${Object.keys(zones)
+  .map(
+    zone => `  - domain: ${zone}
     storage: ${folder}
-    file: ${folder}/zone
-    acl: [${keys.map(({ name }) => name).join(', ')}]
+    file: ${folder}/${zone}.zone
+    acl: [${keys.map(({ name }) => name).join(', ')}]`,
+  )
+  .join('\n')}
 `,
   }),
 }
@@ -75,8 +82,8 @@ export function startUpdatePrimary(
   program: (typeof UPDATE_PRIMARIES)[number],
   settings: UpdatePrimarySettings,
 ): Secondary {
-  const { folder, text } = settings
+  const { folder, zones } = settings
   mkdirSync(folder, { recursive: true })
-  writeFileSync(join(folder, 'zone'), text)
+  for (const [zone, text] of Object.entries(zones)) writeFileSync(join(folder, `${zone}.zone`), text)
   return startServer(program, { ...settings, ...configs[program](settings) })
 }

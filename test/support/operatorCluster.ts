@@ -32,12 +32,15 @@ import { freePorts } from './ports.ts'
 import { quietSourcePorts } from './quietSource.ts'
 import { openAccounts, ReferenceLedger } from './referenceLedger.ts'
 import { PassingStore, type Verb } from './storeWrappers.ts'
+import { UpdateZones } from './updateZones.ts'
 
 export const NAMESPACE = 'ipref'
 export const SHOP = 'shop'
 const GATEWAY = 'edge'
 const CONTEXT = '198.51.100.1'
 const ZONES = { internal: 'in.example.com', public: 'example.com' } as const
+const OWN = `${SHOP}.${ZONES.public}`
+const GRANTED = `stage.${ZONES.public}`
 const PATIENCE_MS = 90_000
 const BEGUN = Date.now()
 /** Requests of operators under test are tried again sooner than those of others. */
@@ -72,6 +75,8 @@ export interface RunningOperator {
 export interface Wanted {
   address: string
   ttlSeconds?: number
+  /** below names that are the namespace's by a grant, and the hostname of the internal one; absent: that of the object */
+  alias?: string
 }
 
 export class OperatorCluster {
@@ -84,6 +89,7 @@ export class OperatorCluster {
   readonly #running = new Set<RunningOperator>()
   readonly #folder = mkdtempSync(join(tmpdir(), 'ipref-operator-'))
   #isServing = false
+  #updates: UpdateZones | undefined
   #gateway: { source: KubeSource; store: KubernetesStore } | undefined
   /** somebody else's, by `kind namespace/name`: the resourceVersion */
   readonly #foreign = new Map<string, string>()
@@ -109,6 +115,7 @@ export class OperatorCluster {
   async close(): Promise<void> {
     for (const running of [...this.#running]) await running.stop()
     await this.stopGateway()
+    await this.#updates?.close()
     this.ledger?.stop()
     await this.users.close()
     for (const store of this.#stores.values()) await (await store).close()
@@ -121,17 +128,29 @@ export class OperatorCluster {
   async settings({ inOneProcess = false, comment = '' } = {}): Promise<void> {
     const server = `${HOST}:${this.zoneServer.port}`
     const zoneServer = `zoneServer: {listen: ["${server}"], nameServers: [ns1.example.com]}`
-    const text = `encodingNetworks: [10.176.0.0/12]
-internalZone: ${ZONES.internal}
-publicZone: ${ZONES.public}
-targets: {allowedRanges: [{cidr: 172.20.0.0/16}]}
-publishers:
+    this.#isServing = !inOneProcess
+    await this.#set(`publishers:
   ${inOneProcess ? '' : zoneServer}
   configMap: {name: ipref-zones}
 readBack: ${inOneProcess ? '{mode: Off}' : `{servers: ["${server}"]}`}
-# ${comment}
+# ${comment}`)
+  }
+
+  /** Published by dynamic update to a server of others (needs knotd), and nowhere else. */
+  async publishByUpdates({ transfer }: { transfer: boolean }): Promise<UpdateZones> {
+    this.#updates ??= await UpdateZones.open(this.#folder, ZONES)
+    await this.#set(this.#updates.settings({ transfer }))
+    return this.#updates
+  }
+
+  async #set(outputs: string): Promise<void> {
+    const text = `encodingNetworks: [10.176.0.0/12]
+internalZone: ${ZONES.internal}
+publicZone: ${ZONES.public}
+grants: [{namespace: ${SHOP}, names: ["*.${GRANTED}"]}]
+targets: {allowedRanges: [{cidr: 172.20.0.0/16}]}
+${outputs}
 `
-    this.#isServing = !inOneProcess
     await this.users.apply('ConfigMap', configMap(NAMESPACE, 'ipref-config', { 'config.yaml': text }))
   }
 
@@ -150,9 +169,9 @@ readBack: ${inOneProcess ? '{mode: Off}' : `{servers: ["${server}"]}`}
 
   // ---- users
 
-  async publish(name: string, { address, ttlSeconds = 1 }: Wanted): Promise<void> {
+  async publish(name: string, { address, ttlSeconds = 1, alias }: Wanted): Promise<void> {
     const metadata = { namespace: SHOP, name }
-    const spec = { target: { address }, ttlSeconds }
+    const spec = { target: { address }, ttlSeconds, ...(alias === undefined ? {} : aliased(alias)) }
     await this.users.create('IprefService', { apiVersion: API_VERSION, kind: 'IprefService', metadata, spec })
   }
 
@@ -170,6 +189,12 @@ readBack: ${inOneProcess ? '{mode: Off}' : `{servers: ["${server}"]}`}
   move(name: string, address: string): Promise<void> {
     return this.edit(name, object => {
       object.spec.target = { address }
+    })
+  }
+
+  rename(name: string, alias: string): Promise<void> {
+    return this.edit(name, object => {
+      Object.assign(object.spec, aliased(alias))
     })
   }
 
@@ -299,6 +324,7 @@ readBack: ${inOneProcess ? '{mode: Off}' : `{servers: ["${server}"]}`}
   }
 
   async #unpublished(objects: readonly IprefService[]): Promise<string[]> {
+    if (this.#updates) return this.#updates.problems(objects, CONTEXT)
     const zones = await this.users.get('ConfigMap', { namespace: NAMESPACE, name: 'ipref-zones' })
     const text = zones?.data?.[`${ZONES.public}.zone`]
     if (text === undefined) return ['no zone text yet']
@@ -309,7 +335,7 @@ readBack: ${inOneProcess ? '{mode: Off}' : `{servers: ["${server}"]}`}
     for (const object of this.#isServing ? objects.slice(0, 20) : []) {
       const texts = await this.ask(nameOf(object), Type.TXT)
       if (texts.join() !== `AA ${CONTEXT} + ${referenceOf(object)}`) return [`DNS: ${nameOf(object)}: ${texts.join()}`]
-      const addresses = await this.ask(`${object.metadata.name}.${SHOP}.${ZONES.internal}`, Type.A)
+      const addresses = await this.ask(object.status!.internalName!, Type.A)
       if (addresses.join() !== object.status!.mappings![0]!.address) return [`DNS, inside: ${addresses.join()}`]
     }
     return []
@@ -389,6 +415,9 @@ function problemOf(wanted: Wanted | undefined, object: IprefService | undefined,
   if (status!.observedGeneration !== metadata.generation) return 'not up to date'
   const addresses = (status!.mappings ?? []).map(({ address }) => address)
   if (addresses.join() !== wanted.address) return `mapped at ${addresses.join()}`
+  const { hostname, publicName } = aliased(wanted.alias ?? metadata.name, wanted.alias ? GRANTED : OWN)
+  const names = [status!.internalName, status!.publicName]
+  if (names.join() !== `${hostname}.${SHOP}.${ZONES.internal},${publicName}`) return `called ${names.join()}`
   const version = status!.mappingsVersion
   if (version === undefined || observed === undefined || compareVersions(version, observed) > 0)
     return `said to be mapped, at ${version}, where the gateway is at ${observed}`
@@ -403,8 +432,12 @@ export function conditionOf({ status }: IprefService, type: string): Condition |
   return status?.conditions?.find(condition => condition.type === type)
 }
 
-function nameOf({ metadata }: IprefService): string {
-  return `${metadata.name}.${SHOP}.${ZONES.public}`
+function nameOf({ status }: IprefService): string {
+  return status!.publicName!
+}
+
+function aliased(alias: string, above = GRANTED): { hostname: string; publicName: string } {
+  return { hostname: alias, publicName: `${alias}.${above}` }
 }
 
 function referenceOf({ status }: IprefService): string {

@@ -2,6 +2,7 @@
 import type { KindName, Kinds } from '../../resources/kinds.ts'
 import type { Change, Key, ResourceStore, Watched, WatchOptions } from '../../resources/store.ts'
 import { keyText, View } from '../../resources/view.ts'
+import { CrashPoint } from './crashPoint.ts'
 
 export type Verb = 'create' | 'update' | 'updateStatus' | 'apply' | 'delete'
 
@@ -54,36 +55,18 @@ export class PassingStore implements ResourceStore {
   }
 }
 
-/** The program behind it ends at its n-th write: just before it, or just after, when nobody hears of it any more. Events do not count. */
+/** The program behind it ends at its n-th write. Events do not count. */
 export class CrashingStore extends PassingStore {
-  #at: number
-  #when: 'before' | 'after'
-  writes = 0
-  hasEnded = false
+  readonly point: CrashPoint
 
-  constructor(inner: ResourceStore, at = Number.POSITIVE_INFINITY, when: 'before' | 'after' = 'before') {
+  constructor(inner: ResourceStore, point = new CrashPoint()) {
     super(inner)
-    this.#at = at
-    this.#when = when
+    this.point = point
   }
 
-  /** Writes are counted from now. */
-  arm(at: number, when: 'before' | 'after'): void {
-    this.#at = at
-    this.#when = when
-    this.writes = 0
-  }
-
-  protected override async write<Result>(verb: Verb, kind: KindName, run: () => Promise<Result>): Promise<Result> {
+  protected override write<Result>(verb: Verb, kind: KindName, run: () => Promise<Result>): Promise<Result> {
     if (kind === 'Event') return super.write(verb, kind, run)
-    if (this.hasEnded) throw new Error('the program has ended')
-    const isLast = ++this.writes === this.#at
-    if (isLast) this.hasEnded = true
-    if (isLast && this.#when === 'before') throw new Error('the program ends')
-    const result = await run()
-    // others of its writes may have been on their way
-    if (this.hasEnded) throw new Error('the program has ended')
-    return result
+    return this.point.write(`${verb} ${kind}`, run)
   }
 }
 

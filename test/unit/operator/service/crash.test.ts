@@ -5,6 +5,7 @@
 import { afterEach, describe, expect, it } from 'vitest'
 import type { IprefService, IprefServiceSpec } from '../../../../resources/kinds.ts'
 import { StoreError } from '../../../../resources/store.ts'
+import { CrashPoint } from '../../../support/crashPoint.ts'
 import { headless, iprefService, pod, service, slice } from '../../../support/operatorObjects.ts'
 import { type Operator, ServiceWorld } from '../../../support/serviceWorld.ts'
 import { CrashingStore, LaggingStore, RefusingStore } from '../../../support/storeWrappers.ts'
@@ -96,13 +97,13 @@ describe('an operator that ends', () => {
   /** Did it end before the history did? */
   async function run(at: number, when: 'before' | 'after'): Promise<boolean> {
     const world = await openWorld()
-    const crashing = new CrashingStore(world.store, at, when)
-    let operator: Operator | undefined = await world.start(crashing)
+    const point = new CrashPoint(at, when)
+    let operator: Operator | undefined = await world.start(new CrashingStore(world.store, point))
     await history(world, async (ms = 0, stepMs = ms) => {
       for (let left = ms; left >= 0; left -= Math.max(1, stepMs)) {
         if (ms > 0) await world.clock.advance(Math.min(left, stepMs))
         await operator?.settle()
-        if (crashing.hasEnded && operator) {
+        if (point.hasEnded && operator) {
           await operator.stop()
           operator = undefined
         }
@@ -112,7 +113,7 @@ describe('an operator that ends', () => {
     })
     await operator?.stop()
     for (const step of cleanUp.splice(0)) await step()
-    return crashing.hasEnded
+    return point.hasEnded
   }
 
   it.each(['before', 'after'] as const)(
