@@ -1,7 +1,8 @@
 /**
- * `npm test [-- --kind]`: every suite, one after the other, and one line at the end that adds them up.
+ * `npm test [-- --kind --arm64]`: every suite, one after the other, and one line at the end that adds them up.
  *
  *   types ─ lint ─ unit, property, contract, repository rules (vitest) ─ conformance ─ networks ─ API server (vitest) ─ with --kind: two kind clusters
+ *   ─ with --arm64: the image for arm64, emulated
  *
  * Types and lint count as one check each. Suites of our own say `N passed, N failed, N skipped` in their last line; of vitest
  * summaryReporter.ts writes a file. A suite that ends badly without a failed test counts as one failure. What failed is repeated, by name and
@@ -9,7 +10,7 @@
  *
  * The API server is that of KUBECONFIG, or one started from the programs of KUBEBUILDER_ASSETS or of test/cluster, which are
  * built here, once, where Go is installed (not with IPREF_NO_BUILD=1). Without, each of its tests counts as skipped. The kind clusters
- * take twenty minutes, so they have to be asked for, as `.ci/run` does.
+ * take twenty minutes and the image for arm64 up to ten, so they have to be asked for, as `.ci/run` does.
  */
 import { spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
@@ -44,6 +45,7 @@ const suites: readonly Suite[] = [
   { name: 'networks', run: () => asOwnSuite(['test/netns/run.ts']) },
   { name: 'API server', run: runApiServer },
   ...(process.argv.includes('--kind') ? [{ name: 'kind clusters', run: runKind }] : []),
+  ...(process.argv.includes('--arm64') ? [{ name: 'arm64', run: () => asOwnSuite(['test/arm64/run.ts']) }] : []),
 ]
 
 async function main(): Promise<number> {
