@@ -10,7 +10,7 @@
  *
  * The API server is that of KUBECONFIG, or one started from the programs of KUBEBUILDER_ASSETS or of test/cluster, which are
  * built here, once, where Go is installed (not with IPREF_NO_BUILD=1). Without, each of its tests counts as skipped. The kind clusters
- * take twenty minutes and the image for arm64 up to ten, so they have to be asked for, as `.ci/run` does.
+ * take twenty minutes and the image for arm64 up to ten, so they have to be asked for; `.ci/run` asks for the clusters.
  */
 import { spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
