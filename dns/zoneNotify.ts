@@ -1,20 +1,38 @@
 /**
- * NOTIFY to secondaries (RFC 1996): on every new serial, until they answer.
+ * NOTIFY to secondaries (RFC 1996): on every new serial, until they have it.
  *
- *   changed ──► sent ──► answered ──► done
- *                │ ▲        └─ changed meanwhile: sent again with the new serial
- *                └─┘ no answer: again after 1, 2, 4 … 60 s, ten times; then a line in the log, and the secondary learns of it by its own refresh
+ *   changed ──► sent ──► answered ── 3, 5, 10 … 60 s ──► asked for its SOA ──► done: it has the serial, or does not say
+ *                │ ▲        │                              │
+ *                │ │        │                              └─ an older serial, SERVFAIL: sent again; after ten looks done, and a line in the log
+ *                │ │        ├─ NOTAUTH, NXDOMAIN: asked for its SOA ──► not its zone: a stranger, told nothing for an hour; else refused
+ *                │ │        └─ another code: refused, done
+ *                └─┘ no answer: again after 1, 2, 4 … 60 s, ten times; then done, and a line in the log
  *
- * To each secondary one message of a zone is on its way at a time, at most five a second. Secondaries are those that are configured, and the
+ * An answer says only that the message came: what the secondary does then may fail (nobody leads to us yet, a firewall), and its own next look may be
+ * minutes away. "Does not say": an answer without authority or SOA record, REFUSED, or three looks in a row without an answer; then the answered NOTIFY
+ * counts. NOTAUTH is how Knot DNS and BIND, NXDOMAIN how NSD says that a zone is none of theirs; but Knot DNS says NOTAUTH, too, to those who
+ * may not notify it of one that is. Its SOA tells these apart.
+ *
+ * A new serial begins anew from every state: at once, or, while a message is on its way, with the answer or the end of the wait for it. To each
+ * secondary one message of a zone is on its way at a time, and at most five NOTIFY a second. Secondaries are those that are configured, and the
  * addresses of the zone's NS names that the zone itself has, but for the primary of its SOA record (RFC 1996 section 3.6) and ourselves.
  */
 import { randomInt } from 'node:crypto'
 import { createSocket, type Socket } from 'node:dgram'
 import { formatAddress, parseAddress } from '../ipref/address.ts'
-import { Class, Flag, formatRcode, Opcode, Type } from './constants.ts'
-import { decodeMessage, encodeMessage, type Message, nameAt, opcodeOf, rcodeOf } from './message.ts'
+import { Class, Flag, formatRcode, Opcode, Rcode, Type } from './constants.ts'
+import {
+  decodeMessage,
+  decodeSoa,
+  encodeMessage,
+  isNewerSerial,
+  type Message,
+  nameAt,
+  opcodeOf,
+  rcodeOf,
+} from './message.ts'
 import { formatName, lowerName, type Name } from './name.ts'
-import { type TsigKey, TsigSigner, TsigVerifier } from './tsig.ts'
+import { type TsigFault, type TsigKey, TsigSigner, TsigVerifier } from './tsig.ts'
 import type { Zone } from './zone.ts'
 
 export interface NotifyTarget {
@@ -30,6 +48,19 @@ export interface NotifySettings {
   toNameServers: boolean
   /** where we listen: messages leave from the address of their family, and none goes there */
   own: readonly { host: string; port: number }[]
+  pace?: Partial<NotifyPace>
+}
+
+/** All in seconds. */
+export interface NotifyPace {
+  /** waits for an answer to NOTIFY, one after the other; with the last of them over, no more is sent */
+  answerS: readonly number[]
+  /** waits between an answered NOTIFY and the question what the secondary has; as many as there are looks */
+  lookS: readonly number[]
+  /** wait for an answer to that question */
+  lookAnswerS: number
+  /** how long one is told nothing that says it is no secondary of the zone */
+  strangerS: number
 }
 
 export interface NotifyLog {
@@ -43,26 +74,57 @@ export interface NotifyPorts {
   now(): number
 }
 
-const RETRY_S = [1, 2, 4, 8, 16, 32, 60, 60, 60]
+const DEFAULT_PACE: NotifyPace = {
+  answerS: [1, 2, 4, 8, 16, 32, 60, 60, 60, 60],
+  lookS: [3, 5, 10, 20, 40, 60, 60, 60, 60, 60],
+  lookAnswerS: 2,
+  strangerS: 3600,
+}
 const BETWEEN_MS = 200
+/** as the id of a message: none is on its way */
+const NOBODY = -1
+/** looks in a row without an answer, after which the secondary is one that does not say */
+const MOST_SILENT = 3
+const WHAT_TO_LOOK_AT =
+  'the log of the secondary: does it reach this server over UDP and TCP, may it transfer (address, key), is its zone whole'
+
+/** What a secondary has: a serial; SERVFAIL: none that it gives out. undefined: the zone is not its, or it does not say. */
+type Copy = number | 'SERVFAIL' | undefined
 
 /** What one secondary is to be told of one zone. */
 interface Task {
   zone: Zone
   readonly target: NotifyTarget
-  /** how often it was sent since the last change */
+  /** 'sent', 'asked': a message is on its way. 'answered': the next look is awaited */
+  state: 'sent' | 'answered' | 'asked' | 'done'
+  /** a new serial came while a message was on its way */
+  isChanged: boolean
+  /** how often it was sent since the last change or answer */
   sent: number
   sentAtMs: number
   id: number
   mac: Uint8Array | undefined
   timer: NodeJS.Timeout | undefined
-  state: 'waiting' | 'changed' | 'done'
   /** why the last answer was not taken */
   problem: string | undefined
+  /** the answer that may mean that the zone is none of its */
+  denial: number | undefined
+  strangerUntilMs: number
+  /** since the last change */
+  looks: number
+  /** looks in a row that were not answered */
+  silent: number
+  copy: Copy
+  /** looks in a row that found the same old copy, whatever the serial is by now */
+  misses: number
+  /** what the log has said already: it once, until the secondary has caught up */
+  isReported: boolean
+  isStrangerReported: boolean
 }
 
 export class Notifier {
   readonly #settings: NotifySettings
+  readonly #pace: NotifyPace
   readonly #ports: NotifyPorts
   readonly #tasks = new Map<string, Task>()
   readonly #sockets = new Map<4 | 6, Socket>()
@@ -71,6 +133,7 @@ export class Notifier {
 
   constructor(settings: NotifySettings, ports: NotifyPorts) {
     this.#settings = settings
+    this.#pace = { ...DEFAULT_PACE, ...settings.pace }
     this.#ports = ports
   }
 
@@ -86,25 +149,53 @@ export class Notifier {
   }
 
   #newTask(key: string, zone: Zone, target: NotifyTarget): Task {
-    const rest = { sent: 0, sentAtMs: 0, id: 0, mac: undefined, timer: undefined, problem: undefined }
-    const task: Task = { zone, target, state: 'waiting', ...rest }
+    const task: Task = {
+      zone,
+      target,
+      state: 'done',
+      isChanged: false,
+      sent: 0,
+      sentAtMs: 0,
+      id: NOBODY,
+      mac: undefined,
+      timer: undefined,
+      problem: undefined,
+      denial: undefined,
+      strangerUntilMs: 0,
+      looks: 0,
+      silent: 0,
+      copy: undefined,
+      misses: 0,
+      isReported: false,
+      isStrangerReported: false,
+    }
     this.#tasks.set(key, task)
     return task
   }
 
   #changed(task: Task, zone: Zone): void {
     task.zone = zone
-    if (task.state === 'waiting') task.state = 'changed'
-    else if (task.state === 'done') this.#sendSoon(task)
+    if (task.state === 'sent' || task.state === 'asked') task.isChanged = true
+    else if (performance.now() >= task.strangerUntilMs) this.#sendSoon(task)
   }
 
   #sendSoon(task: Task): void {
-    task.state = 'waiting'
-    task.sent = 0
-    clearTimeout(task.timer)
+    Object.assign(task, { isChanged: false, sent: 0, looks: 0, silent: 0, denial: undefined, id: NOBODY })
     const waitMs = task.sentAtMs + BETWEEN_MS - performance.now()
-    if (waitMs <= 0) this.#send(task)
-    else task.timer = setTimeout(() => this.#send(task), waitMs)
+    if (waitMs <= 0) return this.#send(task)
+    task.state = 'sent'
+    this.#after(task, waitMs / 1000, () => this.#send(task))
+  }
+
+  // the one timer of a task
+  #after(task: Task, afterS: number, act: () => void): void {
+    clearTimeout(task.timer)
+    task.timer = setTimeout(act, afterS * 1000)
+  }
+
+  #done(task: Task): void {
+    clearTimeout(task.timer)
+    task.state = 'done'
   }
 
   removeZone(origin: Name): void {
@@ -115,33 +206,128 @@ export class Notifier {
     }
   }
 
+  // ---- NOTIFY
+
   #send(task: Task): void {
-    const { zone, target } = task
-    task.state = 'waiting'
-    task.id = randomInt(65536)
+    task.state = 'sent'
+    task.isChanged = false
     task.sentAtMs = performance.now()
-    let bytes = encodeMessage({
-      id: task.id,
-      flags: (Opcode.NOTIFY << 11) | Flag.AA,
-      questions: [{ name: zone.origin, type: Type.SOA, class: Class.IN }],
-      answers: [zone.soaRecord],
-    })
-    task.mac = undefined
-    if (target.key) ({ message: bytes, mac: task.mac } = new TsigSigner(target.key, this.#ports.now).sign(bytes))
     this.sent++
-    // what cannot be sent is sent again, like what is lost
-    this.#socketFor(target.host).send(bytes, target.port, target.host, () => {})
-    const afterS = RETRY_S[task.sent++]
-    clearTimeout(task.timer)
-    task.timer = setTimeout(() => this.#unanswered(task), (afterS ?? 60) * 1000 * (1 + Math.random() / 4))
+    const flags = (Opcode.NOTIFY << 11) | Flag.AA
+    this.#transmit(task, { flags, answers: [task.zone.soaRecord], key: task.target.key })
+    const afterS = this.#pace.answerS[task.sent++] ?? 60
+    this.#after(task, spread(afterS), () => this.#unanswered(task))
   }
 
   #unanswered(task: Task): void {
-    if (task.state === 'changed') return this.#sendSoon(task)
-    if (task.sent <= RETRY_S.length) return this.#send(task)
-    task.state = 'done'
+    if (task.isChanged) return this.#sendSoon(task)
+    if (task.sent < this.#pace.answerS.length) return this.#send(task)
+    this.#done(task)
     const problem = task.problem ?? 'no answer'
     this.#ports.log.warn({ ...fieldsOf(task), problem }, 'secondary does not answer NOTIFY')
+  }
+
+  #answered(task: Task, bytes: Uint8Array, message: Message): void {
+    const rcode = rcodeOf(message)
+    const isDenial = rcode === Rcode.NOTAUTH || rcode === Rcode.NXDOMAIN
+    const fault = this.#faultOf(task, bytes, message)
+    // of a zone that is none of theirs, Knot DNS and NSD say so before they look for a key
+    if (fault !== undefined && !(isDenial && fault === 'unsigned')) {
+      task.problem = `${formatRcode(rcode)}, ${fault}`
+      return
+    }
+    task.sent = 0
+    if (isDenial) {
+      task.denial = rcode
+      return this.#ask(task)
+    }
+    if (rcode !== 0) return this.#refused(task, rcode)
+    task.problem = undefined
+    if (task.isChanged) this.#sendSoon(task)
+    else this.#lookLater(task)
+  }
+
+  #refused(task: Task, rcode: number): void {
+    const problem = formatRcode(rcode)
+    if (problem !== task.problem) this.#ports.log.warn({ ...fieldsOf(task), problem }, 'secondary refuses NOTIFY')
+    task.problem = problem
+    if (task.isChanged) this.#sendSoon(task)
+    else this.#done(task)
+  }
+
+  // ---- what the secondary has
+
+  #lookLater(task: Task): void {
+    task.state = 'answered'
+    this.#after(task, spread(this.#pace.lookS[task.looks++] ?? 60), () => this.#ask(task))
+  }
+
+  #ask(task: Task): void {
+    task.state = 'asked'
+    // who may not know the zone, does not know its key
+    this.#transmit(task, { flags: 0, answers: [], key: task.denial === undefined ? task.target.key : undefined })
+    this.#after(task, this.#pace.lookAnswerS, () => this.#silent(task))
+  }
+
+  #silent(task: Task): void {
+    task.silent++
+    if (task.denial === undefined && task.isChanged) this.#sendSoon(task)
+    else if (task.silent >= MOST_SILENT) this.#looked(task, undefined)
+    else if (task.denial !== undefined) this.#ask(task)
+    else if (task.looks < this.#pace.lookS.length) this.#lookLater(task)
+    else this.#looked(task, undefined)
+  }
+
+  #looked(task: Task, copy: Copy): void {
+    task.silent = 0
+    if (task.denial !== undefined) return copy === undefined ? this.#stranger(task) : this.#refused(task, task.denial)
+    if (task.isChanged) return this.#sendSoon(task)
+    if (copy === undefined) return this.#done(task)
+    if (copy !== 'SERVFAIL' && !isNewerSerial(task.zone.soa.serial, copy)) return this.#caughtUp(task)
+    task.misses = copy === task.copy ? task.misses + 1 : 1
+    task.copy = copy
+    const isLast = task.looks >= this.#pace.lookS.length
+    if (isLast || task.misses >= this.#pace.lookS.length) this.#reportOld(task)
+    if (isLast) this.#done(task)
+    else this.#send(task)
+  }
+
+  #caughtUp(task: Task): void {
+    this.#done(task)
+    if (task.isReported) this.#ports.log.info(fieldsOf(task), 'secondary has the zone again')
+    Object.assign(task, { copy: undefined, misses: 0, isReported: false })
+  }
+
+  #reportOld(task: Task): void {
+    if (task.isReported) return
+    task.isReported = true
+    const fields = { ...fieldsOf(task), theirs: task.copy, look: WHAT_TO_LOOK_AT }
+    this.#ports.log.warn(fields, 'secondary answers NOTIFY, and keeps an old copy of the zone')
+  }
+
+  #stranger(task: Task): void {
+    this.#done(task)
+    task.isChanged = false
+    task.strangerUntilMs = performance.now() + this.#pace.strangerS * 1000
+    if (task.isStrangerReported) return
+    task.isStrangerReported = true
+    this.#ports.log.info({ ...fieldsOf(task), answer: formatRcode(task.denial!) }, 'is no secondary of this zone')
+  }
+
+  // ---- messages
+
+  #transmit(
+    task: Task,
+    { flags, answers, key }: { flags: number; answers: Message['answers']; key: TsigKey | undefined },
+  ): void {
+    const { zone, target } = task
+    task.id = randomInt(65536)
+    const questions = [{ name: zone.origin, type: Type.SOA, class: Class.IN }]
+    let bytes = encodeMessage({ id: task.id, flags, questions, answers })
+    task.mac = undefined
+    if (key) ({ message: bytes, mac: task.mac } = new TsigSigner(key, this.#ports.now).sign(bytes))
+    // what cannot be sent is sent again, like what is lost
+    this.#socketFor(target.host).send(bytes, target.port, target.host, () => {})
   }
 
   #socketFor(host: string): Socket {
@@ -164,31 +350,20 @@ export class Notifier {
   #received(bytes: Uint8Array, host: string, port: number): void {
     const message = decodeMessage(bytes)
     if (typeof message === 'string' || (message.flags & Flag.QR) === 0) return
-    if (opcodeOf(message.flags) !== Opcode.NOTIFY) return
+    const opcode = opcodeOf(message.flags)
+    const awaited = opcode === Opcode.NOTIFY ? 'sent' : opcode === Opcode.QUERY ? 'asked' : undefined
     for (const task of this.#tasks.values()) {
-      if (task.id !== message.id || task.state === 'done') continue
+      if (task.id !== message.id || task.state !== awaited) continue
       if (task.target.port !== port || !isSameHost(task.target.host, host)) continue
-      this.#answered(task, bytes, message)
+      if (awaited === 'sent') this.#answered(task, bytes, message)
+      else if (this.#faultOf(task, bytes, message) === undefined) this.#looked(task, copyIn(message, task.zone.origin))
     }
   }
 
-  #answered(task: Task, bytes: Uint8Array, message: Message): void {
-    const rcode = rcodeOf(message)
-    if (task.target.key) {
-      const fault = new TsigVerifier([task.target.key], this.#ports.now, task.mac).verify(bytes, message)
-      if (fault !== undefined) {
-        task.problem = `${formatRcode(rcode)}, ${fault}`
-        return
-      }
-    }
-    const changed = task.state === 'changed'
-    const problem = rcode === 0 ? undefined : formatRcode(rcode)
-    if (problem !== undefined && problem !== task.problem)
-      this.#ports.log.warn({ ...fieldsOf(task), problem }, 'secondary refuses NOTIFY')
-    task.problem = problem
-    task.state = 'done'
-    clearTimeout(task.timer)
-    if (changed) this.#sendSoon(task)
+  // of an answer to what was signed
+  #faultOf({ target, mac }: Task, bytes: Uint8Array, message: Message): TsigFault | undefined {
+    if (!target.key || !mac) return undefined
+    return new TsigVerifier([target.key], this.#ports.now, mac).verify(bytes, message)
   }
 
   stop(): void {
@@ -198,6 +373,19 @@ export class Notifier {
     for (const socket of this.#sockets.values()) socket.close()
     this.#sockets.clear()
   }
+}
+
+function copyIn(message: Message, origin: Name): Copy {
+  const rcode = rcodeOf(message)
+  if (rcode === Rcode.SERVFAIL) return 'SERVFAIL'
+  if (rcode !== 0 || (message.flags & Flag.AA) === 0) return undefined
+  const soa = message.answers.find(record => record.type === Type.SOA && lowerName(record.name) === origin)
+  return soa && decodeSoa(soa.data).serial
+}
+
+// those who wait for the same do not all act at the same moment
+function spread(seconds: number): number {
+  return seconds * (1 + Math.random() / 4)
 }
 
 function fieldsOf({ zone, target }: Task): object {
