@@ -28,7 +28,7 @@ import {
   recordsOfService,
   recordsOnceOf,
   zoneKinds,
-  zoneNameOf,
+  zonesOf,
 } from './publish/records.ts'
 import { MANAGED_BY, STATE_NAME } from './publish/serialBook.ts'
 import { ZONE_SERVER } from './publish/zoneServerOutput.ts'
@@ -221,11 +221,7 @@ class Cleanup {
 
   /** No records, and the names that had some: servers that show no whole zone are asked for each. */
   async #nothing(config: Config): Promise<Desired> {
-    const zones = zoneKinds.flatMap(kind => {
-      const zone = zoneNameOf(kind, config)
-      return zone === undefined ? [] : [[kind, zone] as const]
-    })
-    const table = new DesiredTable(new Map(zones))
+    const table = new DesiredTable(zonesOf(config))
     const nodes = new Map((await this.#list('Node')).map(node => [node.metadata.name, node]))
     const gateways = publicGateways(await this.#list('IprefGateway'), gateway =>
       publicAddressesOf(gateway, nodes.get(gateway.spec.nodeName ?? ''), { config, tunnelFamilies: [4, 6] }),

@@ -100,6 +100,8 @@ export interface IprefServiceStatus {
   conditions?: Condition[]
   internalName?: string
   publicName?: string
+  /** names that it had, and under which records may still be found */
+  formerNames?: string[]
   mappings?: ServiceMapping[]
   /** resourceVersion of the write that last changed `mappings` (decisions.md 19) */
   mappingsVersion?: string

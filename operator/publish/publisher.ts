@@ -40,9 +40,9 @@ import {
   setKey,
   type ZoneKind,
   zoneKinds,
-  zoneNameOf,
+  zonesOf,
 } from './records.ts'
-import { canRead, findingOf, isApplied, isWithdrawn, type PublishState } from './statements.ts'
+import { findingOf, isNameGone, isSetGone, isWithdrawn, type PublishState } from './statements.ts'
 import { ZONE_SERVER } from './zoneServerOutput.ts'
 
 export interface PublisherPorts {
@@ -377,7 +377,7 @@ export class Publisher implements Publication {
       const from = before?.appliedVersion ?? 0
       this.#tell([...this.#changedAt].filter(([, version]) => version > from).map(([key]) => key))
       if (state.problem === undefined) this.#readBack?.hurry(state.zones)
-      this.#forgetUnreadable()
+      this.#forgetGone()
     }
     if (!isDeepStrictEqual(state.conflicts, before?.conflicts ?? new Map()))
       for (const at of [...state.conflicts.keys(), ...(before?.conflicts.keys() ?? [])]) {
@@ -387,20 +387,19 @@ export class Publisher implements Publication {
       }
   }
 
-  /** Where nobody can be asked, what every output has taken away counts as gone. */
-  #forgetUnreadable(): void {
+  /** An output that is told of a name no more does not look there: so it has to have been there before that. */
+  #forgetGone(all: Iterable<[ZoneKind, OwnedSet]> = [...this.#table.formerSets()]): void {
     const state = this.#state
-    for (const [kind, former] of [...this.#table.formerSets()])
-      if (!canRead(kind, state) && isApplied(kind, former.owner, state)) this.#table.forget(kind, setKey(former))
+    for (const [kind, former] of all) {
+      if (!isSetGone(kind, former, state)) continue
+      this.#table.forget(kind, setKey(former))
+      this.#readBack?.forget(kind, setKey(former))
+    }
   }
 
-  #entryChanged({ kind, set, former, state }: ReadEntry): void {
-    const one = (set ?? former) as OwnedSet
-    if (!set && state === 'right') {
-      this.#table.forget(kind, setKey(one))
-      this.#readBack?.forget(kind, setKey(one))
-    }
-    this.#tell([one.owner])
+  #entryChanged({ kind, set, former }: ReadEntry): void {
+    if (!set) this.#forgetGone([[kind, former as OwnedSet]])
+    this.#tell([((set ?? former) as OwnedSet).owner])
   }
 
   #drift({ kind, set, problem }: ReadEntry): void {
@@ -429,6 +428,10 @@ export class Publisher implements Publication {
 
   isWithdrawn(object: IprefService): boolean {
     return this.#suspected.has(keyOf(object)) && isWithdrawn(object, this.#state)
+  }
+
+  isNameGone(object: IprefService, name: string): boolean {
+    return this.#suspected.has(keyOf(object)) && isNameGone(object, name, this.#state)
   }
 
   get #state(): PublishState {
@@ -484,11 +487,6 @@ export class Publisher implements Publication {
       }),
     )
   }
-}
-
-function zonesOf(config: Config): Map<ZoneKind, string> {
-  const all = zoneKinds.map(kind => [kind, zoneNameOf(kind, config)] as const)
-  return new Map(all.filter((one): one is readonly [ZoneKind, string] => one[1] !== undefined))
 }
 
 /** What outputs and reading back depend on. */

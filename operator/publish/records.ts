@@ -19,6 +19,11 @@ export const zoneKinds = ['internal', 'public'] as const satisfies readonly Zone
 
 export type PublishedType = 'A' | 'AAAA' | 'TXT'
 
+export const recordTypes: Readonly<Record<ZoneKind, readonly PublishedType[]>> = {
+  internal: ['A', 'AAAA'],
+  public: ['TXT'],
+}
+
 /** All records of one name and type. */
 export interface RecordSet {
   /** lower case, without a dot at its end */
@@ -52,6 +57,11 @@ export type RecordConfig = Pick<Config, 'internalZone' | 'publicZone' | 'grants'
 
 export function zoneNameOf(kind: ZoneKind, { internalZone, publicZone }: RecordConfig): string | undefined {
   return kind === 'internal' ? internalZone : publicZone
+}
+
+export function zonesOf(config: RecordConfig): Map<ZoneKind, string> {
+  const all = zoneKinds.map(kind => [kind, zoneNameOf(kind, config)] as const)
+  return new Map(all.filter((one): one is readonly [ZoneKind, string] => one[1] !== undefined))
 }
 
 /** Key of a set within its zone. */
@@ -126,11 +136,12 @@ export function isAccepted({ status }: IprefService): boolean {
 /** Under the names that its status says, whatever the bounds say now: what may still be out there of an object that is going, or was renamed. */
 export function recordsOnceOf(
   { status, spec }: IprefService,
-  { internalZone, publicZone }: RecordConfig,
+  config: RecordConfig,
   gateways: readonly PublicGateway[],
 ): ObjectRecords {
+  const { internalZone, publicZone } = config
   const whole = (member: string, name: string) => `${member}.${name}`
-  return recordsUnder(
+  const records = recordsUnder(
     {
       internal: within(internalZone, status?.internalName),
       public: within(publicZone, status?.publicName),
@@ -142,6 +153,20 @@ export function recordsOnceOf(
       nameOf: whole,
     },
   )
+  // what they had is not known any more
+  for (const name of status?.formerNames ?? []) {
+    const kind = kindOfName(name, config)
+    if (kind === undefined || records[kind].some(set => set.name === name)) continue
+    for (const type of recordTypes[kind])
+      records[kind].push({ name, type, ttl: spec.ttlSeconds ?? DEFAULT_TTL, values: [] })
+  }
+  return records
+}
+
+/** The zone that a name lies in; where one zone lies inside the other, the inner one. undefined: none of them. */
+export function kindOfName(name: string, config: RecordConfig): ZoneKind | undefined {
+  const around = [...zonesOf(config)].filter(([, zone]) => isAtOrBelow(name, zone))
+  return around.sort(([, a], [, b]) => b.length - a.length)[0]?.[0]
 }
 
 /** Zones may have been others when the status was written. */

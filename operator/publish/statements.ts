@@ -3,15 +3,17 @@ import type { Config } from '../../resources/config.ts'
 import type { IprefService } from '../../resources/kinds.ts'
 import { keyOf } from '../byKey.ts'
 import type { Finding } from '../conditions.ts'
-import type { DesiredTable } from './desired.ts'
+import type { DesiredTable, OwnedSet } from './desired.ts'
 import { conditionTypes, publishFinding } from './findings.ts'
 import type { OutputState } from './output.ts'
 import type { ReadBack } from './readBack.ts'
 import {
   isAccepted,
+  kindOfName,
   type ObjectRecords,
   type PublicGateway,
   recordsOnceOf,
+  recordTypes,
   setKey,
   type ZoneKind,
   zoneKinds,
@@ -95,6 +97,20 @@ export function isWithdrawn(object: IprefService, state: PublishState): boolean 
     if (!isApplied(kind, key, state)) return false
     return !canRead(kind, state) || once[kind].every(set => !table.former(kind, setKey(set)))
   })
+}
+
+/** No record of it is left under a name that it had. */
+export function isNameGone(object: IprefService, name: string, state: PublishState): boolean {
+  const kind = kindOfName(name, state.config)
+  if (kind === undefined || outputsOf(kind, state).length === 0) return true
+  const isFormer = recordTypes[kind].some(type => state.table.former(kind, setKey({ name, type })))
+  return !isFormer && isApplied(kind, keyOf(object), state)
+}
+
+/** A set that is not desired any more: every output has taken it away, and who can be asked does not have it. */
+export function isSetGone(kind: ZoneKind, former: OwnedSet, state: PublishState): boolean {
+  if (!isApplied(kind, former.owner, state)) return false
+  return !canRead(kind, state) || state.readBack!.get(kind, setKey(former))?.state === 'right'
 }
 
 /** Every output of the zone has what the object has now, or has not any more. */

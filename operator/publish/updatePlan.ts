@@ -14,7 +14,7 @@ import { Class, Type } from '../../dns/constants.ts'
 import { dataOfStrings, type ResourceRecord, stringsOf } from '../../dns/message.ts'
 import { type Name, parseName } from '../../dns/name.ts'
 import type { OwnedSet } from './desired.ts'
-import type { PublishedType, ZoneKind } from './records.ts'
+import { type PublishedType, recordTypes, type ZoneKind } from './records.ts'
 import { recordsOfSet } from './zoneOf.ts'
 
 export const MARK_LABEL = '_ipref-owner'
@@ -46,10 +46,8 @@ export interface UpdatePlan {
   conflicts: Map<string, string>
 }
 
-const TYPES: Readonly<Record<ZoneKind, readonly PublishedType[]>> = { internal: ['A', 'AAAA'], public: ['TXT'] }
-
 export function typesOf(kind: ZoneKind): readonly PublishedType[] {
-  return TYPES[kind]
+  return recordTypes[kind]
 }
 
 export function markName(name: string): string {

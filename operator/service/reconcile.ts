@@ -40,6 +40,8 @@ export interface Publication {
   public(object: IprefService): Finding
   /** No record of it is left where it was published. */
   isWithdrawn(object: IprefService): boolean
+  /** None is left under a name that it had. */
+  isNameGone(object: IprefService, name: string): boolean
 }
 
 export interface ServicePorts {
@@ -107,6 +109,7 @@ export class ServiceController {
       gateways: gateways(),
       publishedInternal: publication.internal(object),
       publishedPublic: publication.public(object),
+      isGone: name => publication.isNameGone(object, name),
       now: clock.now(),
     })
     if (isKnown(status, object.status)) return

@@ -4,6 +4,7 @@ import type { IprefGateway, IprefService, IprefServiceStatus, ServiceMapping } f
 import type { Names } from '../../resources/names.ts'
 import { compareVersions, versionOfMappings } from '../../resources/view.ts'
 import { type Finding, summary, withFindings } from '../conditions.ts'
+import { formerNames } from './formerNames.ts'
 
 /** Reasons that do not keep an object from being ready. */
 const NO_FAULT = new Set(['NoPublicZone'])
@@ -18,6 +19,8 @@ export interface StatusInput {
   gateways: readonly IprefGateway[]
   publishedInternal: Finding
   publishedPublic: Finding
+  /** no record of ours is left under a name that it had */
+  isGone(name: string): boolean
   now: number
 }
 
@@ -31,12 +34,17 @@ export function statusOf(input: StatusInput): IprefServiceStatus {
   found.push(input.publishedInternal, input.publishedPublic)
   found.push(summary(found.filter(({ reason }) => !NO_FAULT.has(reason))))
   const generation = metadata.generation ?? 0
-  return {
-    observedGeneration: generation,
-    conditions: withFindings(status?.conditions, found, { generation, now }),
+  const named = {
     ...(names ? { internalName: names.internal } : {}),
     ...(names?.public !== undefined ? { publicName: names.public } : {}),
     ...(mappings.length > 0 ? { mappings: [...mappings] } : {}),
+  }
+  const former = formerNames(status, named, input.isGone)
+  return {
+    observedGeneration: generation,
+    conditions: withFindings(status?.conditions, found, { generation, now }),
+    ...named,
+    ...(former ? { formerNames: former } : {}),
     ...(mappingsVersion !== undefined ? { mappingsVersion } : {}),
   }
 }

@@ -108,6 +108,11 @@ const status = object('What the operator has made of it.', {
   conditions: conditions(serviceConditions),
   internalName: text('Name in the internal zone, with native addresses.', { most: 253 }),
   publicName: text('Name in the public zone, with AA records.', { most: 253 }),
+  formerNames: list(
+    'Names that it had, until their records are gone.',
+    text('A name in one of the zones.', { least: 1, most: 253 }),
+    { most: 256 },
+  ),
   mappings: list(
     'Addresses that are published, with their references.',
     object('One address.', {

@@ -57,7 +57,10 @@ describe.skipIf(problem)('the operator at every write and every update', { timeo
     await server?.stop()
   })
 
-  describe.each<[string, boolean]>([['a server that shows whole zones', true]])('%s', (_, transfer) => {
+  describe.each<[string, boolean]>([
+    ['a server that shows whole zones', true],
+    ['a server that answers for one name at a time', false],
+  ])('%s', (_, transfer) => {
     beforeAll(async () => void (await cluster.publishByUpdates({ transfer })))
 
     describe.each<When>(['before', 'after'])('ending %s', when => {

@@ -145,6 +145,7 @@ export class TestPublication implements Publication {
   internal = () => this.#finding('PublishedInternal')
   public = () => this.#finding('PublishedPublic')
   isWithdrawn = () => this.isGone
+  isNameGone = () => this.isGone
 
   #finding(type: string): Finding {
     return {

@@ -27,6 +27,7 @@ function status(
     gateways: [gateway('n1', {}, { observedResourceVersion: '99' })],
     publishedInternal: say('PublishedInternal', 'True'),
     publishedPublic: say('PublishedPublic', 'True'),
+    isGone: () => true,
     now: NOW,
     ...input,
   })
