@@ -48,7 +48,7 @@ export const chartRows: readonly ChartRow[] = [
       config: { encodingNetworks: ['10.176.0.0/12', 'fd24:1::/48'], referenceLength: 4 },
       gateway: { bind: ['0.0.0.0', '::'], port: 11045 },
       resolver: { service: { ipFamilyPolicy: 'PreferDualStack' } },
-      zones: { service: { ipFamilyPolicy: 'RequireDualStack' } },
+      zones: { service: { ipFamilyPolicy: 'PreferDualStack' } },
     },
   },
   {
