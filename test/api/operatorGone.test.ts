@@ -1,4 +1,4 @@
-/** Uninstalled and installed again, with a thousand objects that stay: none says meanwhile that it is served, and each is served again afterwards. */
+/** Uninstalled and installed again, with hundreds of objects that stay: none says meanwhile that it is served, and each is served again afterwards. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { cleanUp } from '../../operator/cleanup.ts'
 import { API_VERSION } from '../../resources/kinds.ts'
@@ -8,7 +8,7 @@ import { eventually } from '../support/netns.ts'
 import { conditionOf, NAMESPACE, OperatorCluster, type Wanted } from '../support/operatorCluster.ts'
 import { silentLog } from '../support/silentLog.ts'
 
-const COUNT = 1000
+const COUNT = 300
 const AT_ONCE = 20
 
 const problem = ownApiServerProblem()
