@@ -4,11 +4,11 @@
  * Each figure is measured in a process of its own, so that memory is that of one thing.
  */
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { openDatabase, STORE_FILE } from '../../gateway/mapper/store.ts'
 import { MapperLab } from '../conformance/mapper.ts'
+import { fillStore } from './fillStore.ts'
 
 export interface MapperFigures {
   createPerSecond: number
@@ -21,22 +21,7 @@ const HALF_MILLION = 500_000
 
 /** Fills a data folder with 500,000 mappings of each relation (encoding network 10.240.0.0/12), or empties it. */
 export function prepareMillion(folder: string, what: 'fill' | 'empty'): void {
-  mkdirSync(folder, { recursive: true })
-  const db = openDatabase(join(folder, STORE_FILE))
-  const expires = Math.floor(Date.now() / 1000) + 14_000
-  db.exec('BEGIN; DELETE FROM ours; DELETE FROM theirs')
-  const ours = db.prepare('INSERT INTO ours VALUES (0, 0, 65535, ?, 0, 0, ?, ?, ?)')
-  const theirs = db.prepare('INSERT INTO theirs VALUES (0, 0, 65535, ?, 0, 0, 65535, ?, 0, 0, ?, ?, ?)')
-  const context = 0xc6336440 | 0
-  for (let i = 0; what === 'fill' && i < HALF_MILLION; i++) {
-    // the dynamic part of the network: second-to-last byte 16 to 255
-    const [sixteen, rest] = [Math.floor(i / 60_000), i % 60_000]
-    const host = (sixteen << 16) | ((16 + Math.floor(rest / 250)) << 8) | (1 + (rest % 250))
-    ours.run((0xac000000 + host) | 0, 0x1000, 0x10001000 + i, expires)
-    theirs.run((0x0af00000 + host) | 0, context, 0x2000, 0x20001000 + i, expires)
-  }
-  db.exec('COMMIT; PRAGMA wal_checkpoint(TRUNCATE)')
-  db.close()
+  fillStore(folder, { pairs: what === 'fill' ? HALF_MILLION : 0, context: 0xc6336440, firstEncoded: 0x0af00000 })
 }
 
 async function create(): Promise<number> {

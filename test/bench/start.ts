@@ -14,13 +14,13 @@
  * The parts are the gateway's own (`startMs` of its log), counted from the start of the process here, and each is the moment when it was done.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { join } from 'node:path'
 import { SavedState } from '../../gateway/kube/savedState.ts'
-import { openDatabase, STORE_FILE } from '../../gateway/mapper/store.ts'
 import { acceptedPeer, mappedService, network } from '../support/clusterBuilders.ts'
 import { eventually, type Lab, type Namespace, openLab, type Running } from '../support/netns.ts'
+import { fillStore } from './fillStore.ts'
 import { argumentOf, median, round } from './numbers.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
@@ -75,23 +75,6 @@ class End {
 }
 
 const nowMs = () => Number(process.hrtime.bigint() / 1000n) / 1000
-
-function fillStore(folder: string, count: number): void {
-  mkdirSync(folder, { recursive: true })
-  const db = openDatabase(join(folder, STORE_FILE))
-  const expires = Math.floor(Date.now() / 1000) + 14_000
-  db.exec('BEGIN; DELETE FROM ours; DELETE FROM theirs')
-  const ours = db.prepare('INSERT INTO ours VALUES (0, 0, 65535, ?, 0, 0, ?, ?, ?)')
-  const theirs = db.prepare('INSERT INTO theirs VALUES (0, 0, 65535, ?, 0, 0, 65535, ?, 0, 0, ?, ?, ?)')
-  for (let i = 0; i < count / 2; i++) {
-    // the dynamic part of the network: second-to-last byte 16 to 255
-    const host = (Math.floor(i / 60_000) << 16) | ((16 + Math.floor((i % 60_000) / 250)) << 8) | (1 + (i % 250))
-    ours.run((0xac000000 + host) | 0, 0x1000, 0x10001000 + i, expires)
-    theirs.run((0x0af00000 + (1 << 16) + host) | 0, 0xc6336402 | 0, 0x2000, 0x20001000 + i, expires)
-  }
-  db.exec('COMMIT; PRAGMA wal_checkpoint(TRUNCATE)')
-  db.close()
-}
 
 /** The near side's mappings as objects; n1 is its node. */
 function writeClusterState(folder: string): void {
@@ -172,7 +155,7 @@ class StartBench {
   async prepare(row: Row): Promise<void> {
     const side = `a-${row.name}`
     const data = this.#lab.file(`${side}-data`)
-    fillStore(data, row.stored)
+    fillStore(data, { pairs: Math.ceil(row.stored / 2), context: 0xc6336402, firstEncoded: 0x0af10000 })
     if (row.isKube) writeClusterState(data)
     const { gateway } = await this.#flows(row)
     await gateway.stop('SIGKILL')
