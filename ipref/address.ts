@@ -125,6 +125,11 @@ export function parsePrefix(text: string): Prefix | undefined {
   return isClean ? { family: familyOf(address), address, length } : undefined
 }
 
+/** The prefix that holds this address alone, as text. */
+export function hostPrefix(address: string): string {
+  return `${address}/${address.includes(':') ? 128 : 32}`
+}
+
 export function formatPrefix(prefix: Prefix): string {
   return `${formatAddress(prefix.address)}/${prefix.length}`
 }

@@ -4,7 +4,7 @@
  * Asked for each IprefService, and put together anew only when something of it changed: `surroundingsChange` says whether a change is one.
  */
 import { isDeepStrictEqual } from 'node:util'
-import { formatAddress, type Prefix, parseAddress, parsePrefix } from '../ipref/address.ts'
+import { formatAddress, hostPrefix, type Prefix, parseAddress, parsePrefix } from '../ipref/address.ts'
 import type { Config } from '../resources/config.ts'
 import type { EndpointSlice, IprefGateway, Node, ServiceCidr } from '../resources/kinds.ts'
 import type { Change } from '../resources/store.ts'
@@ -111,10 +111,6 @@ export function insideOf(cluster: Cluster): () => readonly Prefix[] {
     }
     return known.inside
   }
-}
-
-function hostPrefix(address: string): string {
-  return `${address}/${address.includes(':') ? 128 : 32}`
 }
 
 /** Pod and service networks: of the nodes, of the API server where it says them, and of the configuration. */

@@ -11,7 +11,7 @@
  * its object; everything else goes on.
  */
 
-import { type AddressWords, familyOf, parseAddress, wordsFromBytes } from '../../ipref/address.ts'
+import { type AddressWords, familyOf, hostPrefix, parseAddress, wordsFromBytes } from '../../ipref/address.ts'
 import { isStaticReference } from '../../ipref/lifetimes.ts'
 import { parseReference, wordsFromReference } from '../../ipref/reference.ts'
 import type { IprefPeer, IprefService, PortRule, RefusedMapping } from '../../resources/kinds.ts'
@@ -117,7 +117,7 @@ function addPeer(peer: IprefPeer, input: KubeInput, wanted: Wanted): void {
   const by = `IprefPeer ${metadata.name}`
   for (const name of spec.domains ?? []) wanted.domains.push({ name, servers: spec.dnsServers ?? [], by })
   if (status?.gateway === undefined) return
-  const networks = (status.hosts ?? []).map(({ encodedAddress: ea }) => `${ea}/${ea.includes(':') ? 128 : 32}`)
+  const networks = (status.hosts ?? []).map(({ encodedAddress }) => hostPrefix(encodedAddress))
   if (networks.length > 0) wanted.carried.push({ gateway: status.gateway, networks })
   // with a single uplink whoever is active carries them
   if (status.gateway !== input.self && input.network.uplink === 'perNode') return

@@ -8,7 +8,7 @@
  * Of two that claim one domain the first counts; zones of the cluster come before peers.
  */
 import { formatName, lowerName, type Name, parseName } from '../../dns/name.ts'
-import { formatHostPort, type Prefix, parseAddress, parsePrefix } from '../../ipref/address.ts'
+import { formatHostPort, hostPrefix, type Prefix, parseAddress, parsePrefix } from '../../ipref/address.ts'
 import type { Network, NetworkGateway } from '../../resources/network.ts'
 import { parseEndpoint } from '../dns/endpoint.ts'
 import type { Route, Routing } from '../dns/routes.ts'
@@ -91,6 +91,6 @@ function prefixesOf(texts: readonly string[]): Prefix[] {
 function askersOf({ podNetworks, serviceNetworks, nodes = [], gateways }: Network): Prefix[] {
   const addresses = [...nodes.flatMap(node => node.addresses), ...gateways.flatMap(gateway => gateway.nodeAddresses)]
   const networks = [...podNetworks, ...serviceNetworks, ...nodes.flatMap(node => node.podNetworks)]
-  const hosts = addresses.map(text => `${text}/${text.includes(':') ? 128 : 32}`)
+  const hosts = addresses.map(hostPrefix)
   return prefixesOf([...new Set([...networks, ...hosts])])
 }

@@ -13,7 +13,7 @@
  * Own slices need no route: the whole encoding network leads to the TUN (device.ts), and other slices are more specific. With a single
  * uplink its two halves lead to the active gateway's node. A node without a gateway refuses encoded addresses that are in no slice.
  */
-import { formatPrefix, type IpFamily, parseAddress, parsePrefix } from '../../ipref/address.ts'
+import { formatPrefix, hostPrefix, type IpFamily, parseAddress, parsePrefix } from '../../ipref/address.ts'
 import { DUMMY_ADDRESS, RULE_FAMILIES, VXLAN_NAMES } from './nodeMarks.ts'
 import type {
   Desired,
@@ -57,10 +57,6 @@ const ofFamily = (texts: readonly string[], family: IpFamily) => texts.filter(te
 /** First address of a network: in a slice it is never given out, and answers probes. */
 export function firstAddress(network: string): string {
   return network.slice(0, network.indexOf('/'))
-}
-
-function hostPrefix(address: string): string {
-  return `${address}/${familyOfText(address) === 4 ? 32 : 128}`
 }
 
 /** The two networks of one bit more that are a network together: more specific than the route to all of it. */

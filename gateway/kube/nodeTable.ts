@@ -11,6 +11,7 @@
  *
  * Why each row: design.md section 7 (source identity), decisions.md 26, 27 and 33. The table is put in force as a whole, in one transaction.
  */
+import { hostPrefix } from '../../ipref/address.ts'
 import { familyOfText } from './nodeDesired.ts'
 import { NODE_TABLE, PROBE_PORT, VXLAN_PORT } from './nodeMarks.ts'
 import type { TableWanted } from './nodeTypes.ts'
@@ -152,7 +153,7 @@ export function listedEncoding(listed: unknown): string | undefined {
 }
 
 function elementText(element: unknown): string {
-  if (typeof element === 'string') return `${element}/${element.includes(':') ? 128 : 32}`
+  if (typeof element === 'string') return hostPrefix(element)
   const { prefix } = element as { prefix?: { addr: string; len: number } }
   return prefix ? `${prefix.addr}/${prefix.len}` : JSON.stringify(element)
 }

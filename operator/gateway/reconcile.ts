@@ -6,6 +6,7 @@
  * One key, for slices are cut for all at once.
  */
 import { isDeepStrictEqual } from 'node:util'
+import { hostPrefix } from '../../ipref/address.ts'
 import type { ConfigMap } from '../../resources/kinds.ts'
 import { formatNetwork, NETWORK_KEY, NETWORK_NAME, type Network } from '../../resources/network.ts'
 import { type ResourceStore, StoreError } from '../../resources/store.ts'
@@ -113,7 +114,7 @@ export class GatewayController {
     const { cluster } = this.#ports
     const inUse = clusterNetworks(cluster).map(network => ({ what: 'a network of the cluster', network }))
     const add = (text: string | undefined, what: string) => {
-      if (text) inUse.push({ what, network: `${text}/${text.includes(':') ? 128 : 32}` })
+      if (text) inUse.push({ what, network: hostPrefix(text) })
     }
     for (const { metadata, status } of cluster.nodes())
       for (const { address, type } of status?.addresses ?? [])

@@ -13,7 +13,7 @@
 import { type Name, parseName } from '../../dns/name.ts'
 import type { TsigKey } from '../../dns/tsig.ts'
 import { ZoneServer, type ZoneServerLog } from '../../dns/zoneServer.ts'
-import { type Prefix, parsePrefix, prefixContains } from '../../ipref/address.ts'
+import { hostPrefix, type Prefix, parsePrefix, prefixContains } from '../../ipref/address.ts'
 import type { Config, ZoneServerConfig } from '../../resources/config.ts'
 import type { ResourceStore } from '../../resources/store.ts'
 import type { Clock } from '../../runtime/clock.ts'
@@ -63,9 +63,10 @@ export class ZoneServerOutput implements Output {
   #running: { server: ZoneServer; keys: string; own: readonly Server[] } | undefined
   /** what each zone was made from last, to make it once */
   readonly #makers = new Map<ZoneKind, ZoneMaker>()
-  readonly #hashes = new WeakMap<DesiredZone, string>()
-  #isBehind = false
   readonly #made = new Map<ZoneKind, { from: DesiredZone | undefined; servedAt: number }>()
+  readonly #hashes = new WeakMap<DesiredZone, string>()
+  /** a zone is not what the leader recorded last */
+  #isBehind = false
 
   constructor(config: ZoneServerConfig, settings: Config, ports: ZoneServerOutputPorts) {
     this.#config = config
@@ -155,7 +156,7 @@ export class ZoneServerOutput implements Output {
     const { listen, transfer, notify } = this.#config
     const servers = listen.map(text => serverOf(text))
     // this host asks itself, to read back
-    const self = servers.map(({ host }) => `${host}/${host.includes(':') ? 128 : 32}`)
+    const self = servers.map(({ host }) => hostPrefix(host))
     const [key] = keys
     return {
       listen: servers,
