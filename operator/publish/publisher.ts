@@ -490,13 +490,6 @@ export class Publisher implements Publication {
 }
 
 /** What outputs and reading back depend on. */
-function settingsFor({
-  internalZone,
-  publicZone,
-  publishers,
-  readBack,
-  podNetworks,
-  serviceNetworks,
-}: Config): unknown {
-  return { internalZone, publicZone, publishers, readBack, podNetworks, serviceNetworks }
+function settingsFor({ internalZone, publicZone, publishers, readBack }: Config): unknown {
+  return { internalZone, publicZone, publishers, readBack }
 }

@@ -46,10 +46,6 @@ export interface UpdatePlan {
   conflicts: Map<string, string>
 }
 
-export function typesOf(kind: ZoneKind): readonly PublishedType[] {
-  return recordTypes[kind]
-}
-
 export function markName(name: string): string {
   return `${MARK_LABEL}.${name}`
 }
@@ -98,7 +94,7 @@ function planName(input: NameInput): UpdateUnit | string | undefined {
   if (isOnly(state.mark, mark)) return state.isAlias ? aliasConflict(name) : changeOf(input, owner, at)
   if (state.mark.length > 0) return `${name} is marked as another's: ${state.mark.map(shownMark).join(', ')}`
   if (state.isAlias) return aliasConflict(name)
-  const taken = typesOf(kind).find(type => state.sets[type])
+  const taken = recordTypes[kind].find(type => state.sets[type])
   if (taken) return `${name} has ${taken} records that are not ours (no mark at ${markName(name)})`
   return claimOf(input, owner, at)
 }
@@ -114,7 +110,7 @@ function claimOf({ kind, mark, name, sets }: NameInput, owner: Name, at: Name): 
     name,
     prerequisites: [
       without(at, Type.TXT),
-      ...typesOf(kind).map(type => without(owner, Type[type])),
+      ...recordTypes[kind].map(type => without(owner, Type[type])),
       without(owner, Type.CNAME),
     ],
     updates: [present(at, Type.TXT, ttlOf(sets), mark), ...records],
@@ -125,7 +121,7 @@ function claimOf({ kind, mark, name, sets }: NameInput, owner: Name, at: Name): 
 function changeOf({ kind, mark, name, sets, state }: NameInput, owner: Name, at: Name): UpdateUnit | undefined {
   const updates: ResourceRecord[] = []
   const after: NameState = { mark: [mark], sets: {}, isAlias: false }
-  for (const type of typesOf(kind)) {
+  for (const type of recordTypes[kind]) {
     const there = state.sets[type]
     const wanted = sets.find(set => set.type === type)
     const data = wanted ? dataOfSet(wanted) : []

@@ -11,8 +11,8 @@ import { queryServer } from '../../dns/query.ts'
 import { transferZone } from '../../dns/transfer.ts'
 import type { TsigKey } from '../../dns/tsig.ts'
 import { type Server, showServer } from './endpoints.ts'
-import type { PublishedType, ZoneKind } from './records.ts'
-import { bytesText, MARK_LABEL, markName, type NameState, typesOf } from './updatePlan.ts'
+import { type PublishedType, recordTypes, type ZoneKind } from './records.ts'
+import { bytesText, MARK_LABEL, markName, type NameState } from './updatePlan.ts'
 
 export interface LookTarget {
   server: Server
@@ -60,7 +60,7 @@ export async function lookByTransfer(
 
 function take(record: ResourceRecord, kind: ZoneKind, draft: () => Draft): void {
   if (record.type === Type.CNAME) draft().isAlias = true
-  const type = typesOf(kind).find(one => Type[one] === record.type)
+  const type = recordTypes[kind].find(one => Type[one] === record.type)
   if (!type) return
   const { sets } = draft()
   const known = sets[type]
@@ -86,7 +86,7 @@ async function lookAt(target: LookTarget, text: string): Promise<NameState> {
   if (!name || !at) return draft
   for (const { type, data } of await askFor(target, at, Type.TXT))
     if (type === Type.TXT) draft.mark.push(bytesText(data))
-  for (const type of typesOf(target.kind))
+  for (const type of recordTypes[target.kind])
     for (const record of await askFor(target, name, Type[type])) {
       // a CNAME answers for every type
       if (record.type === Type.CNAME) draft.isAlias = true

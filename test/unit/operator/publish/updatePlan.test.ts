@@ -6,13 +6,13 @@ import { Class, Type } from '../../../../dns/constants.ts'
 import { dataOfStrings, type ResourceRecord } from '../../../../dns/message.ts'
 import { formatName, lowerName, type Name, parseName } from '../../../../dns/name.ts'
 import type { OwnedSet } from '../../../../operator/publish/desired.ts'
+import { recordTypes } from '../../../../operator/publish/records.ts'
 import { packed } from '../../../../operator/publish/updateMessage.ts'
 import {
   bytesText,
   markName,
   type NameState,
   planUpdates,
-  typesOf,
   type UpdateUnit,
 } from '../../../../operator/publish/updatePlan.ts'
 import { dataOf } from '../../../../operator/publish/zoneOf.ts'
@@ -60,7 +60,7 @@ class MemoryZone {
     for (const text of NAMES) {
       const name = parseName(text)!
       const sets: NameState['sets'] = {}
-      for (const type of typesOf(kind)) {
+      for (const type of recordTypes[kind]) {
         const set = this.#of(name, Type[type])
         if (set.length > 0) sets[type] = { ttl: set[0]!.ttl, data: set.map(({ data }) => bytesText(data)) }
       }
@@ -227,7 +227,7 @@ describe('a plan of updates', () => {
           for (const one of others) {
             const state = start.get(NAMES.find(name => parseName(name) === one.name) ?? '')
             const wasOurs = state?.mark.length === 1 && state.mark[0] === bytesText(dataOfStrings(['ipref-owner=here']))
-            const isOfOurTypes = typesOf(kind).some(type => Type[type] === one.type)
+            const isOfOurTypes = recordTypes[kind].some(type => Type[type] === one.type)
             if (one.type === Type.TXT && formatName(one.name).startsWith('_ipref-owner')) continue
             if (wasOurs && isOfOurTypes) continue
             expect(
