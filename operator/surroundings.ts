@@ -14,27 +14,36 @@ import type { Surroundings } from './service/targets.ts'
 /** The API server, as every cluster names it. */
 const API_SERVER = { namespace: 'default', name: 'kubernetes' } as const
 
-/** Keeps the surroundings of one cluster; makes itself a listener, so before `cluster.start()`. */
-export class SurroundingsCache {
+/** Keeps what was made of nodes, networks and settings of one cluster until they change; makes itself a listener, so before `cluster.start()`. */
+class Kept<T> {
   readonly #cluster: Cluster
-  #known: { config: Config; value: Surroundings } | undefined
+  readonly #make: (cluster: Cluster) => T
+  #known: { config: Config; value: T } | undefined
 
-  constructor(cluster: Cluster) {
+  constructor(cluster: Cluster, make: (cluster: Cluster) => T) {
     this.#cluster = cluster
-    const forget = () => {
-      this.#known = undefined
-    }
-    cluster.listen('Node', change => !isSameNode(change) && forget())
-    cluster.listen('ServiceCIDR', change => !isSameOf(change, ({ spec }: ServiceCidr) => spec?.cidrs) && forget())
-    cluster.listen('IprefGateway', change => !isSameGateway(change) && forget())
-    cluster.listen('Service', change => isApiServer(change) && forget())
-    cluster.listen('EndpointSlice', change => isApiServerSlice(change) && forget())
+    this.#make = make
+    cluster.listen('Node', change => !isSameNode(change) && this.forget())
+    cluster.listen('ServiceCIDR', change => !isSameOf(change, ({ spec }: ServiceCidr) => spec?.cidrs) && this.forget())
   }
 
-  get(): Surroundings {
+  forget(): void {
+    this.#known = undefined
+  }
+
+  get(): T {
     const { config } = this.#cluster
-    if (this.#known?.config !== config) this.#known = { config, value: surroundingsOf(this.#cluster) }
+    if (this.#known?.config !== config) this.#known = { config, value: this.#make(this.#cluster) }
     return this.#known.value
+  }
+}
+
+export class SurroundingsCache extends Kept<Surroundings> {
+  constructor(cluster: Cluster) {
+    super(cluster, surroundingsOf)
+    cluster.listen('IprefGateway', change => !isSameGateway(change) && this.forget())
+    cluster.listen('Service', change => isApiServer(change) && this.forget())
+    cluster.listen('EndpointSlice', change => isApiServerSlice(change) && this.forget())
   }
 }
 
@@ -97,20 +106,10 @@ export function networksOfNode({ spec }: Node): string[] {
 
 /** Networks and nodes of the cluster as they are when it is called. Makes itself a listener, so before `cluster.start()`. */
 export function insideOf(cluster: Cluster): () => readonly Prefix[] {
-  let known: { config: Config; inside: Prefix[] } | undefined
-  const forget = () => {
-    known = undefined
-  }
-  cluster.listen('Node', change => !isSameNode(change) && forget())
-  cluster.listen('ServiceCIDR', change => !isSameOf(change, ({ spec }: ServiceCidr) => spec?.cidrs) && forget())
-  return () => {
-    const { config } = cluster
-    if (known?.config !== config) {
-      const hosts = cluster.nodes().flatMap(addressesOfNode).map(hostPrefix)
-      known = { config, inside: prefixes([...clusterNetworks(cluster), ...hosts]) }
-    }
-    return known.inside
-  }
+  const kept = new Kept(cluster, () =>
+    prefixes([...clusterNetworks(cluster), ...cluster.nodes().flatMap(addressesOfNode).map(hostPrefix)]),
+  )
+  return () => kept.get()
 }
 
 /** Pod and service networks: of the nodes, of the API server where it says them, and of the configuration. */
